@@ -1,0 +1,109 @@
+"""A job as every part of the bot sees it: plain frozen values, read from the database and never written through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bot.prompt.options import JobOptions
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    RENDERED = "rendered"
+    """Every picture is on disk; the message does not show them yet."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def settled(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobKind(StrEnum):
+    IMAGINE = "imagine"
+    VARIATION = "variation"
+    REROLL = "reroll"
+    UPSCALE = "upscale"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What admission needs; `interaction_id` makes it idempotent."""
+
+    interaction_id: int
+    interaction_token: str
+    kind: JobKind
+    options: JobOptions
+    checkpoint: str
+    user_id: int
+    channel_id: int
+    guild_id: int | None
+    parent_id: int | None = None
+    parent_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: int
+    kind: JobKind
+    state: JobState
+    attempt: int
+    """Raised by every claim; a result written under an older attempt changes nothing."""
+    options: JobOptions
+    checkpoint: str
+    user_id: int
+    channel_id: int
+    guild_id: int | None
+    message_id: int | None
+    interaction_token: str
+    parent_id: int | None
+    parent_index: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    """One sentence for the user when the job failed."""
+    seconds: float | None
+    """Time the engine took, when done."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A finished picture; `sha256` and `latents_sha256` name files of the image store."""
+
+    job_id: int
+    index: int
+    seed: int
+    width: int
+    height: int
+    sha256: str
+    latents_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. Lives in memory only."""
+
+    step: int
+    steps: int
+    preview: bytes | None = None
+    """WebP sheet of the denoised images so far."""
+
+    @property
+    def fraction(self) -> float:
+        return self.step / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """Everything a message about a job shows, at one moment."""
+
+    job: Job
+    position: int | None = None
+    """Jobs ahead of it while queued: 0 means next."""
+    progress: Progress | None = None
+    images: tuple[StoredImage, ...] = ()
