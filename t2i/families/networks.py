@@ -1,0 +1,102 @@
+"""The cascade's two denoisers: diffusers UNets over space-to-depth pixels, and how pixels get there and back.
+
+A patch of p x p pixels becomes one position with p*p*4 channels, so the convolutions run on a grid p times smaller.
+Both networks predict the clean picture (x-prediction) and read the prompt twice: token states by cross-attention, the
+pooled sentence vector added to the time embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from torch.nn import functional
+
+from t2i.families.text import TextStates
+
+CHANNELS = 4
+"""Red, green, blue and alpha; colours premultiplied by alpha, all in -1..1."""
+
+
+def build_network(
+    *,
+    resolution: int,
+    patch: int,
+    block_out_channels: list[int],
+    attention: list[bool],
+    text_dim: int,
+    condition_channels: int = 0,
+) -> UNet2DConditionModel:
+    """A UNet for `resolution` px pictures; `attention` says which levels, finest first, attend to the tokens."""
+    channels = CHANNELS * patch**2
+    down = ["CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attention]
+    up = ["CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attention)]
+    return UNet2DConditionModel(
+        sample_size=resolution // patch,
+        in_channels=channels + condition_channels,
+        out_channels=channels,
+        block_out_channels=tuple(block_out_channels),
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        layers_per_block=1,
+        cross_attention_dim=text_dim,
+        attention_head_dim=32,
+        norm_num_groups=16,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=text_dim,
+    )
+
+
+class BaseDenoiser:
+    """Predicts clean 64 px latents [n, 4, h, w] from noisy ones and text."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        self.unet = unet
+        self.patch = _patch(unet)
+        self.size: int = unet.config.sample_size * self.patch
+
+    def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
+        packed = functional.pixel_unshuffle(latents, self.patch)
+        return functional.pixel_shuffle(_forward(self.unet, packed, timesteps, text), self.patch)
+
+
+class Upsampler:
+    """Predicts clean 256 px latents [n, 4, H, W] from noisy ones, the small picture [n, 4, h, w] and text.
+
+    The network draws what an interpolation of the small picture lacks (a residual, as in Saharia 2021, "SR3", but on
+    the clean picture), so that its first guess is already the interpolated picture.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        self.unet = unet
+        self.patch = _patch(unet)
+        self.size: int = unet.config.sample_size * self.patch
+
+    def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates, small: Tensor) -> Tensor:
+        packed = functional.pixel_unshuffle(latents, self.patch)
+        near = functional.interpolate(small, packed.shape[-2:], mode="bilinear", antialias=True)
+        residual = _forward(self.unet, torch.cat([packed, near], 1), timesteps, text)
+        return enlarge(small, latents.shape[-1]) + functional.pixel_shuffle(residual, self.patch)
+
+
+def enlarge(small: Tensor, size: int) -> Tensor:
+    """Bicubic interpolation of [n, 4, h, w] to [n, 4, size, size]."""
+    return functional.interpolate(small, (size, size), mode="bicubic", align_corners=False)
+
+
+def _patch(unet: UNet2DConditionModel) -> int:
+    return int((unet.config.out_channels // CHANNELS) ** 0.5)
+
+
+def _forward(unet: UNet2DConditionModel, packed: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
+    sample: Any = unet(
+        packed.to(memory_format=torch.channels_last),
+        timesteps,
+        encoder_hidden_states=text.tokens,
+        encoder_attention_mask=text.mask,
+        class_labels=text.pooled,
+        return_dict=False,
+    )[0]
+    return sample.float()
