@@ -29,3 +29,31 @@ class UnknownCheckpoint(UserFacingError):
 
 class ShuttingDown(UserFacingError):
     """The bot is stopping; jobs already queued keep their place."""
+
+
+class QueueFull(UserFacingError):
+    """The person has as many jobs waiting as one person may have."""
+
+
+class AlreadyRunning(UserFacingError):
+    """Another instance works on the same data folder; the process ends with this sentence and exit code 2."""
+
+
+class BotLacksPermission(UserFacingError):
+    """The bot itself lacks a permission in this channel."""
+
+
+class PressedTwice(UserFacingError):
+    """The same button was pressed a moment ago and its job is on its way."""
+
+
+class PicturesGone(UserFacingError):
+    """The pictures that a button is about were deleted."""
+
+
+class DiscordRefused(UserFacingError):
+    """Discord does not let the bot in, and trying again would not help; the process ends with exit code 3."""
+
+
+class DiscordUnreachable(UserFacingError):
+    """Discord cannot be reached right now; the process ends with exit code 4 and may be started again."""

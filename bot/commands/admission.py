@@ -1,0 +1,120 @@
+"""From a wish to a queued job and the one message that will show it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import aiohttp
+import discord
+
+from bot.commands.catalogue import Catalogue
+from bot.errors import BotLacksPermission
+from bot.jobs.model import Job, JobKind, NewJob
+from bot.jobs.service import JobService
+from bot.moderation.rules import PromptRules
+from bot.prompt.options import JobOptions
+from bot.views import job as job_view
+
+log = logging.getLogger(__name__)
+
+COMMIT_PATIENCE = 1.5
+"""Seconds the commit may take before the interaction is deferred; Discord gives up after 3."""
+
+ALREADY_ACKNOWLEDGED = 40060
+
+
+class Admission:
+    """Checks a wish, commits it, and answers with the message that is edited from then on until it shows the result."""
+
+    def __init__(self, jobs: JobService, catalogue: Catalogue, rules: PromptRules) -> None:
+        self._jobs = jobs
+        self._catalogue = catalogue
+        self._rules = rules
+
+    async def admit(
+        self,
+        interaction: discord.Interaction,
+        kind: JobKind,
+        options: JobOptions,
+        *,
+        parent: Job | None = None,
+        parent_index: int | None = None,
+    ) -> None:
+        """Queue a job for the person behind `interaction` and acknowledge it.
+
+        Nothing is sent before the commit, so whatever a person saw acknowledged is kept. Raises a UserFacingError or
+        an InvalidRequest, with nothing queued, when the job cannot be taken.
+        """
+        require_permissions(interaction)
+        options.validate()
+        self._rules.check(options.prompt, options.negative_prompt)
+        checkpoint = self._catalogue.known(
+            options.checkpoint or (parent and parent.checkpoint) or await self._catalogue.current(interaction.guild_id)
+        )
+        new = NewJob(
+            interaction_id=interaction.id,
+            interaction_token=interaction.token,
+            kind=kind,
+            options=options,
+            checkpoint=checkpoint,
+            user_id=interaction.user.id,
+            channel_id=interaction.channel_id or 0,
+            guild_id=interaction.guild_id,
+            parent_id=parent.id if parent else None,
+            parent_index=parent_index,
+        )
+        await self._acknowledge(interaction, new)
+
+    async def _acknowledge(self, interaction: discord.Interaction, new: NewJob) -> None:
+        commit = asyncio.create_task(self._jobs.submit(new))
+        await asyncio.wait({commit}, timeout=COMMIT_PATIENCE)
+        if not commit.done():
+            await interaction.response.defer(thinking=True)
+        job = await commit
+        if job.message_id is not None:
+            return  # Discord sent the interaction twice; its message is there already
+        view = job_view.render(await self._jobs.snapshot(job.id), {}).view
+        try:
+            message_id = await _send(interaction, view)
+        except discord.NotFound:
+            log.warning("Job %d is cancelled: Discord no longer accepted its acknowledgement.", job.id)
+            await self._jobs.cancel(job.id)
+        else:
+            await self._jobs.attach_message(job.id, message_id)
+
+
+def require_permissions(interaction: discord.Interaction) -> None:
+    """Raises BotLacksPermission, naming what is missing, when the bot could not post pictures here."""
+    if interaction.guild_id is None:
+        return
+    needed = discord.Permissions(view_channel=True, attach_files=True)
+    if isinstance(interaction.channel, discord.Thread):
+        needed.send_messages_in_threads = True
+    else:
+        needed.send_messages = True
+    missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
+    if missing:
+        names = ", ".join(name.replace("_", " ").title() for name in missing)
+        raise BotLacksPermission(f"I cannot post pictures in this channel. A moderator can mend it by giving me: {names}.")
+
+
+async def _send(interaction: discord.Interaction, view: discord.ui.LayoutView) -> int:
+    """Answer the interaction with `view`; returns the message's id. A connection lost on the way is tried once more."""
+    if interaction.response.is_done():
+        return (await interaction.edit_original_response(view=view)).id
+    try:
+        return _message_id(await interaction.response.send_message(view=view))
+    except (OSError, aiohttp.ClientError):
+        pass
+    try:
+        return _message_id(await interaction.response.send_message(view=view))
+    except discord.HTTPException as error:
+        if error.code != ALREADY_ACKNOWLEDGED:
+            raise
+        return (await interaction.original_response()).id  # the first answer had arrived after all
+
+
+def _message_id(response: discord.InteractionCallbackResponse[discord.Client]) -> int:
+    assert response.message_id is not None, "an answer with a message always has its id"
+    return response.message_id

@@ -1,0 +1,29 @@
+"""What the bot can do, on one page."""
+
+from __future__ import annotations
+
+from discord import ui
+
+from t2i.api import MAX_IMAGES
+
+DRAWING = f"""### Drawing
+`/imagine prompt: a red apple` draws {MAX_IMAGES} pictures and shows them as they form.
+Options: **negative** (what to leave out), **images** (1–{MAX_IMAGES}), **steps** (more is slower and finer), \
+**guidance** (how literally to take the prompt), **seed** (the same seed draws the same pictures), **checkpoint** \
+(which model draws)."""
+
+BUTTONS = """### Under the pictures
+**U1–U4** enlarge one picture · **V1–V4** draw variations of it · **Reroll** draws the prompt anew
+**Info** shows every parameter · **Cancel** and **Delete** are for whoever asked, and for moderators"""
+
+CHECKPOINTS = """### Checkpoints
+`/checkpoint list` shows what can draw · `/checkpoint use` sets this server's choice (Manage Server)"""
+
+
+def render() -> ui.LayoutView:
+    body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=0x3B82F6)
+    for section in (DRAWING, BUTTONS, CHECKPOINTS):
+        body.add_item(ui.TextDisplay(section))
+    view = ui.LayoutView()
+    view.add_item(body)
+    return view

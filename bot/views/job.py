@@ -1,0 +1,144 @@
+"""A job's one message, as a pure function of the job at one moment.
+
+    queued     position                              Cancel
+    running    bar, percent, step i of n, preview    Cancel
+    done       the pictures, facts                   U1-U4, V1-V4, Reroll, Info, Delete
+    failed     one sentence                          Try again, Delete
+    cancelled                                        Try again, Delete
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import discord
+from discord import ButtonStyle, ui
+
+from bot.jobs.delivery import Rendered
+from bot.jobs.model import JobKind, JobSnapshot, JobState
+from bot.views import pictures, text
+from bot.views.buttons import JobButton, Press, Verb
+from t2i.api import CheckpointInfo
+
+ACCENTS = {
+    JobState.QUEUED: 0x80848E,
+    JobState.RUNNING: 0x3B82F6,
+    JobState.RENDERED: 0x3B82F6,
+    JobState.DONE: 0x23A55A,
+    JobState.FAILED: 0xF23F43,
+    JobState.CANCELLED: 0x4E5058,
+}
+ALT_TEXT_LENGTH = 256
+"""Characters of a gallery item's description."""
+
+
+def render(snapshot: JobSnapshot, images: Mapping[int, bytes], info: CheckpointInfo | None = None) -> Rendered:
+    """The message that shows `snapshot`.
+
+    `images` are the encoded pictures by index, needed only once the job is done; `info` describes the checkpoint and
+    fills in the defaults that the job left open.
+    """
+    body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=ACCENTS[snapshot.job.state])
+    body.add_item(ui.TextDisplay(_heading(snapshot)))
+    match snapshot.job.state:
+        case JobState.QUEUED:
+            files = _waiting(body, snapshot)
+        case JobState.RUNNING | JobState.RENDERED:
+            files = _drawing(body, snapshot)
+        case JobState.DONE:
+            files = _finished(body, snapshot, images, info)
+        case JobState.FAILED | JobState.CANCELLED:
+            files = _ended(body, snapshot)
+    view = ui.LayoutView(timeout=None)
+    view.add_item(body)
+    return Rendered(view=view, files=files)
+
+
+def _heading(snapshot: JobSnapshot) -> str:
+    job = snapshot.job
+    heading = f"**{text.quoted(job.options.prompt)}** — <@{job.user_id}>"
+    origin = text.origin(job)
+    return f"{heading}\n-# {origin}" if origin else heading
+
+
+def _waiting(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]:
+    match snapshot.position:
+        case None:
+            place = "Waiting its turn"
+        case 0:
+            place = "Next in line"
+        case ahead:
+            place = f"{text.counted(ahead, 'job')} ahead"
+    asked = discord.utils.format_dt(snapshot.job.created_at, "R")
+    body.add_item(ui.TextDisplay(f"🕓 {place}\n-# {text.counted(snapshot.job.options.images, 'picture')} · asked {asked}"))
+    body.add_item(_row(JobButton(Press(Verb.CANCEL, snapshot.job.id))))
+    return []
+
+
+def _drawing(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]:
+    job, progress = snapshot.job, snapshot.progress
+    if job.state is JobState.RENDERED:
+        line = f"{text.bar(1)} **100 %** · finishing"
+    elif progress is None or progress.step == 0:
+        line = f"{text.bar(0)} **0 %** · starting"
+    else:
+        line = f"{text.bar(progress.fraction)} **{progress.fraction:.0%}** · step {progress.step} of {progress.steps}"
+    body.add_item(ui.TextDisplay(line))
+    files = []
+    if progress is not None and progress.preview is not None:
+        data, suffix = pictures.for_display(progress.preview)
+        files.append(discord.File(io.BytesIO(data), f"preview.{suffix}"))
+        body.add_item(_gallery(files, [f"Preview: {job.options.prompt}"]))
+    if job.state is JobState.RUNNING:
+        body.add_item(_row(JobButton(Press(Verb.CANCEL, job.id))))
+    return files
+
+
+def _finished(
+    body: ui.Container[Any], snapshot: JobSnapshot, images: Mapping[int, bytes], info: CheckpointInfo | None
+) -> list[discord.File]:
+    job = snapshot.job
+    shown = [image.index for image in snapshot.images if image.index in images]
+    files = []
+    for index in shown:
+        data, suffix = pictures.for_display(images[index])
+        files.append(discord.File(io.BytesIO(data), pictures.file_name(job.options.prompt, job.id, index + 1, suffix)))
+    if files:
+        alt = [f"Picture {i + 1} of {job.options.images}: {job.options.prompt}" for i in shown]
+        body.add_item(_gallery(files, alt if job.options.images > 1 else [job.options.prompt]))
+    else:
+        body.add_item(ui.TextDisplay("The pictures of this job are gone."))
+    body.add_item(ui.TextDisplay(f"-# {text.facts(snapshot, info)}"))
+    if files and job.kind is not JobKind.UPSCALE:
+        for verb in (Verb.UPSCALE, Verb.VARY):
+            body.add_item(_row(*(JobButton(Press(verb, job.id, index + 1)) for index in shown)))
+    last = [JobButton(Press(Verb.INFO, job.id)), JobButton(Press(Verb.DELETE, job.id))]
+    if job.kind is not JobKind.UPSCALE:
+        last.insert(0, JobButton(Press(Verb.REROLL, job.id), style=ButtonStyle.primary))
+    body.add_item(_row(*last))
+    return files
+
+
+def _ended(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]:
+    job = snapshot.job
+    if job.state is JobState.CANCELLED:
+        body.add_item(ui.TextDisplay("Cancelled."))
+    else:
+        body.add_item(ui.TextDisplay(f"⚠️ {text.quoted(job.error or 'The pictures could not be drawn.', 1000)}"))
+    again = JobButton(Press(Verb.REROLL, job.id), label="Try again")
+    body.add_item(_row(again, JobButton(Press(Verb.DELETE, job.id))))
+    return []
+
+
+def _gallery(files: list[discord.File], alt_texts: list[str]) -> ui.MediaGallery[Any]:
+    gallery: ui.MediaGallery[Any] = ui.MediaGallery()
+    for file, alt in zip(files, alt_texts, strict=True):
+        file.description = " ".join(alt.split())[:ALT_TEXT_LENGTH]
+        gallery.add_item(media=file, description=file.description)
+    return gallery
+
+
+def _row(*buttons: JobButton) -> ui.ActionRow[Any]:
+    return ui.ActionRow(*buttons)

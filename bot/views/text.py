@@ -1,0 +1,68 @@
+"""Phrases that several messages share. Everything a user typed is escaped here before it is shown."""
+
+from __future__ import annotations
+
+import discord
+
+from bot.jobs.model import Job, JobKind, JobSnapshot
+from t2i.api import CheckpointInfo
+
+SHOWN_PROMPT = 300
+BAR_CELLS = 14
+
+
+def quoted(text: str, limit: int = SHOWN_PROMPT) -> str:
+    """Somebody's words on one line, without any meaning to Discord's markdown, cut at `limit` characters."""
+    line = " ".join(text.split())
+    if len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    return discord.utils.escape_mentions(discord.utils.escape_markdown(line))
+
+
+def bar(fraction: float, cells: int = BAR_CELLS) -> str:
+    """A progress bar such as `▰▰▰▱▱▱`."""
+    full = round(cells * min(max(fraction, 0.0), 1.0))
+    return "▰" * full + "▱" * (cells - full)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def origin(job: Job) -> str | None:
+    """Where a job's pictures come from, when they come from another job's."""
+    match job.kind:
+        case JobKind.VARIATION:
+            strength = f" · strength {job.options.strength:.0%}" if job.options.strength is not None else ""
+            return f"Variation of picture {shown_parent(job)}{strength}"
+        case JobKind.UPSCALE:
+            return f"Picture {shown_parent(job)}, upscaled"
+        case _:
+            return None
+
+
+def shown_parent(job: Job) -> int:
+    """The parent picture's number as its buttons count it, from 1."""
+    return (job.parent_index or 0) + 1
+
+
+def facts(snapshot: JobSnapshot, info: CheckpointInfo | None) -> str:
+    """The compact line under a finished picture: seed, size, steps, checkpoint, seconds, when."""
+    job = snapshot.job
+    steps = job.options.steps or (info.steps if info else None)
+    parts = [
+        f"seed {snapshot.images[0].seed}" if snapshot.images else None,
+        f"{snapshot.images[0].width} × {snapshot.images[0].height}" if snapshot.images else None,
+        counted(steps, "step") if steps and job.kind is not JobKind.UPSCALE else None,
+        quoted(job.checkpoint),
+        duration(job.seconds) if job.seconds is not None else None,
+        discord.utils.format_dt(job.finished_at, "R") if job.finished_at else None,
+    ]
+    return " · ".join(part for part in parts if part)
