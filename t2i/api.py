@@ -180,6 +180,12 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     ticks: int
 
 
+class Fatal(msgspec.Struct, frozen=True, kw_only=True, tag="fatal"):
+    """The worker cannot work, says why in one sentence, and ends."""
+
+    message: str
+
+
 class Admitted(msgspec.Struct, frozen=True, kw_only=True, tag="admitted"):
     """The request is in flight, with every open field now settled."""
 
@@ -233,4 +239,4 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag="cancelled"):
 
 
 RequestEvent = Admitted | Progress | ImageReady | Done | Failed | Cancelled
-Event = Hello | Loaded | Heartbeat | RequestEvent
+Event = Hello | Loaded | Heartbeat | Fatal | RequestEvent

@@ -1,0 +1,60 @@
+"""The checkpoints in memory: loaded when a request first needs one, by one thread, so that stepping never waits."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from t2i import checkpoints
+from t2i.api import CheckpointError, CheckpointInfo
+from t2i.checkpoints import Model
+
+
+class Models:
+    """Loaded models by name, the least recently used first. Not thread-safe: it belongs to the stepping thread."""
+
+    def __init__(self, checkpoints_dir: Path | None, device: str, *, keep: int = 2) -> None:
+        self._checkpoints_dir = checkpoints_dir
+        self._device = device
+        self._keep = keep
+        self._loaded: dict[str, Model] = {}
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        return tuple(self._loaded)
+
+    def describe(self) -> tuple[tuple[CheckpointInfo, ...], tuple[str, ...]]:
+        """What can be loaded, and one sentence for each checkpoint that is damaged."""
+        infos: list[CheckpointInfo] = []
+        problems: list[str] = []
+        for path in checkpoints.available(self._checkpoints_dir).values():
+            try:
+                infos.append(checkpoints.describe(path))
+            except CheckpointError as error:
+                problems.append(str(error))
+        return tuple(infos), tuple(problems)
+
+    def get(self, name: str) -> Model | None:
+        """The model when it is in memory; that counts as a use."""
+        model = self._loaded.pop(name, None)
+        if model is not None:
+            self._loaded[name] = model
+        return model
+
+    def load(self, name: str, *, busy: frozenset[str] = frozenset()) -> Future[Model]:
+        """Begin to load a checkpoint and make room for it; models named in `busy` stay. `add` the result.
+
+        Raises CheckpointError at once when no checkpoint has that name, and through the future when it is damaged.
+        """
+        # Only listed names are ever opened: a request must not read any path it likes.
+        path = checkpoints.available(self._checkpoints_dir).get(name)
+        if path is None:
+            raise CheckpointError(f"There is no checkpoint named {name!r}.")
+        idle = [other for other in self._loaded if other not in busy]
+        for other in idle[: max(0, len(self._loaded) + 1 - self._keep)]:
+            del self._loaded[other]
+        return self._loader.submit(checkpoints.load, path, self._device)
+
+    def add(self, name: str, model: Model) -> None:
+        self._loaded[name] = model

@@ -1,0 +1,171 @@
+"""The engine process: `python -m t2i.engine.worker --socket FD`, started by `t2i.engine.client.LocalEngine`.
+
+The main thread runs the socket loop, so commands and heartbeats never wait for a step; a thread of its own runs the
+step loop. The process ends when its parent closes the socket, and on Linux when the parent is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from t2i.api import PROTOCOL_VERSION, Cancel, Drain, Event, Failed, Fatal, Heartbeat, Hello, Submit, T2IError
+from t2i.engine import protocol
+
+if TYPE_CHECKING:
+    from t2i.engine.loop import StepLoop
+
+HEARTBEAT_SECONDS = 1.0
+
+REQUESTS_IN_FLIGHT = {"cpu": 4, "cuda": 16, "mps": 4}
+ROWS_PER_TICK = {"cpu": 16, "cuda": 64, "mps": 16}
+"""By kind of device. Two requests of four guided pictures make 16 rows."""
+
+PR_SET_PDEATHSIG = 1
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> NoReturn:
+    options = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="engine: %(levelname)s %(message)s")
+    die_with_parent()
+    asyncio.run(serve(options))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m t2i.engine.worker", description="The engine process of t2i.")
+    parser.add_argument("--socket", type=int, required=True, help="file descriptor of a connected unix socket")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--checkpoints-dir", type=Path, help="folder with further checkpoints")
+    parser.add_argument("--default", default="embedded", help="checkpoint loaded before any work is taken")
+    return parser.parse_args()
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process with its parent; elsewhere the end of the socket has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def serve(options: argparse.Namespace) -> NoReturn:
+    """Answer the parent until it is gone, everything is drained, or nothing more can be done; then leave."""
+    reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=options.socket))
+    loop = asyncio.get_running_loop()
+
+    def emit(event: Event) -> None:
+        # Not flow-controlled: what one request says is bounded, and so is the number of requests.
+        loop.call_soon_threadsafe(writer.write, protocol.frame(event))
+
+    code = 1
+    try:
+        steps, hello = await asyncio.to_thread(start_up, options, emit)
+        emit(hello)
+        await first_to_end(run_in_thread(steps), obey(reader, steps, emit), heartbeat(steps, emit))
+        code = 0
+    except T2IError as error:
+        logger.error("%s", error)
+        writer.write(protocol.frame(Fatal(message=str(error))))
+    except Exception:
+        logger.exception("the worker failed")
+        writer.write(protocol.frame(Fatal(message="The image engine met an error of its own: see its log.")))
+    await flush(writer)
+    logging.shutdown()
+    # Not sys.exit: it would wait for a step or a load that nobody wants any more.
+    os._exit(code)
+
+
+def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tuple[StepLoop, Hello]:
+    """Load the default checkpoint. Raises CheckpointError."""
+    # Imported here, because torch takes seconds and the parent's death must be noticed from the first one on.
+    from t2i.engine.loop import StepLoop
+    from t2i.engine.models import Models
+
+    models = Models(options.checkpoints_dir, options.device)
+    model = models.load(options.default).result()
+    models.add(options.default, model)
+    infos, problems = models.describe()
+    for problem in problems:
+        logger.warning("%s", problem)
+    kind = model.device.type
+    hello = Hello(
+        version=PROTOCOL_VERSION,
+        device=str(model.device),
+        capacity=REQUESTS_IN_FLIGHT[kind],
+        checkpoints=infos,
+        loaded=models.loaded,
+    )
+    return StepLoop(models, emit, row_cap=ROWS_PER_TICK[kind]), hello
+
+
+async def run_in_thread(steps: StepLoop) -> None:
+    """Run the step loop until it is drained; raises what ended it otherwise."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def run() -> None:
+        try:
+            steps.run()
+        except BaseException as error:
+            loop.call_soon_threadsafe(ended.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(ended.set_result, None)
+
+    # A daemon, not asyncio.to_thread: when the parent is gone, nobody waits for the step that is being done.
+    threading.Thread(target=run, name="steps", daemon=True).start()
+    await ended
+
+
+async def obey(reader: asyncio.StreamReader, steps: StepLoop, emit: Callable[[Event], None]) -> None:
+    """Pass the parent's commands on until it closes the socket. Raises ProtocolError."""
+    while True:
+        try:
+            command = await protocol.read_command(reader)
+        except protocol.MalformedMessage as error:
+            if error.request_id is None:
+                raise
+            emit(Failed(request_id=error.request_id, code="invalid", message=str(error)))
+            continue
+        match command:
+            case Submit():
+                steps.submit(command)
+            case Cancel(request_id=request_id):
+                steps.cancel(request_id)
+            case Drain():
+                steps.drain()
+            case None:
+                return
+
+
+async def heartbeat(steps: StepLoop, emit: Callable[[Event], None]) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        emit(Heartbeat(ticks=steps.ticks))
+
+
+async def first_to_end(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends, and raise what it raised."""
+    done, _ = await asyncio.wait([asyncio.create_task(part) for part in parts], return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def flush(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+if __name__ == "__main__":
+    main()
