@@ -1,0 +1,65 @@
+"""A checkpoint of the cascade family with random weights: it draws nothing, in a few milliseconds a step, for tests."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from t2i.families import cascade
+from t2i.families.networks import CHANNELS, build_network
+from t2i.families.text import quantize
+
+_TEXT_DIM = 32
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+
+def build(folder: Path, seed: int = 0, *, steps: int = 8) -> Path:
+    """Write the checkpoint into `folder`, named after it, and return the folder. 16 px pictures, upsampled to 64 px."""
+    torch.manual_seed(seed)
+    shared = {"text_dim": _TEXT_DIM, "block_out_channels": [32, 32], "attention": [False, True], "patch": 4}
+    base = build_network(resolution=16, **shared)
+    upsampler = build_network(resolution=64, condition_channels=CHANNELS, **shared)
+    folder.mkdir(parents=True, exist_ok=True)
+    index = {
+        "name": folder.name,
+        "description": "Untrained weights for tests.",
+        "licence": "MIT",
+        "num_timesteps": 1000,
+        "upsampler_steps": 2,
+        "defaults": {"steps": steps, "sampler": "flow_euler", "guidance_scale": 3.0, "size": 64},
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        text_encoder = Path(scratch)
+        _write_text_encoder(text_encoder)
+        cascade.save(folder, index, base, upsampler, text_encoder)
+    return folder
+
+
+def _write_text_encoder(folder: Path) -> None:
+    """A one-layer BERT that reads single characters."""
+    from transformers import BertConfig, BertModel
+
+    vocabulary = {token: index for index, token in enumerate((*_SPECIAL, *map(chr, range(33, 127))))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", continuing_subword_prefix=""))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=_TEXT_DIM,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
+    (folder / "config.json").write_text(json.dumps(config.to_diff_dict()))
+    weights = {name: weight for name, weight in BertModel(config, add_pooling_layer=False).state_dict().items()}
+    save_file(quantize({name: w for name, w in weights.items() if w.is_floating_point()}), folder / "model.safetensors")

@@ -1,0 +1,166 @@
+"""The embedded family: text -> 64 px picture -> 256 px picture, both drawn by diffusion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+
+from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
+from t2i.diffusion.plan import SAMPLER_NAMES, build_plan
+from t2i.diffusion.schedule import flow_schedule
+from t2i.families.model import Stage
+from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
+from t2i.families.text import TextEncoder, TextStates
+
+CLASS_NAME = "CascadePipeline"
+BASE, UPSAMPLER = "base", "upsampler"
+
+
+class Cascade:
+    """A loaded cascade checkpoint. Latents are premultiplied RGBA in -1..1, float32."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        index = read_index(folder)
+        _verify(folder, index)
+        self.info = describe(folder)
+        self.device = device
+        self.schedule = flow_schedule(index["num_timesteps"])
+        self._upsampler_steps: int = index["upsampler_steps"]
+        self._text_encoder = TextEncoder(folder / "text_encoder", device)
+        self._base = BaseDenoiser(_load_unet(folder / BASE, device))
+        self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device))
+
+    def encode(self, prompts: list[str]) -> TextStates:
+        return self._text_encoder.encode(prompts)
+
+    def stages(self, request: GenerationRequest) -> list[Stage]:
+        """The base stage, and the upsampler where the request asks for its size. Raises InvalidRequest."""
+        size = request.width or request.height or self.info.default_size
+        if size not in self.info.sizes or (request.height or size) != size:
+            sizes = " or ".join(f"{side}x{side}" for side in self.info.sizes)
+            raise InvalidRequest("width", f"{self.info.name} draws pictures of {sizes} pixels.")
+        sampler = request.sampler or self.info.sampler
+        strength = 1.0 if request.strength is None else request.strength
+        try:
+            plan = build_plan(
+                self.schedule,
+                sampler,
+                request.steps or self.info.steps,
+                respacing=request.respacing,
+                strength=strength if request.latents else 1.0,
+            )
+        except ValueError as error:
+            raise InvalidRequest("respacing", str(error)) from error
+        guidance = self.info.guidance_scale if request.guidance_scale is None else request.guidance_scale
+        stages = [Stage(BASE, plan, (CHANNELS, self._base.size, self._base.size), guidance)]
+        if size > self._base.size:
+            plan = build_plan(self.schedule, "flow_euler", self._upsampler_steps)
+            stages.append(Stage(UPSAMPLER, plan, (CHANNELS, self._upsampler.size, self._upsampler.size), 1.0))
+        return stages
+
+    @torch.inference_mode()
+    def predict(
+        self, stage: str, latents: Tensor, timesteps: Tensor, text: TextStates, previous: Tensor | None
+    ) -> Tensor:
+        """The clean latents [n, 4, h, w] the network sees in `latents`; `previous` is what the stage before drew."""
+        if stage == BASE:
+            return self._base(latents, timesteps, text)
+        if previous is None:
+            raise ValueError("The upsampler needs the small picture.")
+        return self._upsampler(latents, timesteps, text, previous)
+
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """RGBA pictures from clean latents [n, 4, h, w]."""
+        pixels = ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        # A drawn colour may exceed its alpha by a little; a premultiplied one never does.
+        pixels = torch.minimum(pixels, pixels[:, 3:])
+        arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return [Image.fromarray(array, "RGBa").convert("RGBA") for array in arrays]
+
+    preview = decode
+    """Latents are pixels here, so a preview costs no more than a picture."""
+
+
+def describe(folder: Path) -> CheckpointInfo:
+    """What model_index.json says; no weights are read. Raises CheckpointError."""
+    index = read_index(folder)
+    try:
+        defaults = index["defaults"]
+        return CheckpointInfo(
+            name=index["name"],
+            family="cascade",
+            description=index["description"],
+            licence=index["licence"],
+            sha256=hashlib.sha256((folder / "model_index.json").read_bytes()).hexdigest(),
+            parameters=index["parameters"],
+            sizes=tuple(index["sizes"]),
+            default_size=defaults["size"],
+            steps=defaults["steps"],
+            sampler=defaults["sampler"],
+            guidance_scale=defaults["guidance_scale"],
+            samplers=SAMPLER_NAMES,
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"The model_index.json of {folder.name} lacks {error}.") from error
+
+
+def save(
+    folder: Path, index: dict[str, Any], base: UNet2DConditionModel, upsampler: UNet2DConditionModel, text_encoder: Path
+) -> None:
+    """Write a cascade checkpoint: half-precision networks, the text encoder's files, and an index with every hash."""
+    for name, unet in ((BASE, base), (UPSAMPLER, upsampler)):
+        torch.nn.Module.to(unet, torch.float16).save_pretrained(folder / name, max_shard_size="15MB")
+    (folder / "text_encoder").mkdir(exist_ok=True)
+    for file in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / "text_encoder" / file).write_bytes((text_encoder / file).read_bytes())
+    parameters = sum(weight.numel() for unet in (base, upsampler) for weight in unet.parameters())
+    files = sorted(file for part in (BASE, UPSAMPLER, "text_encoder") for file in (folder / part).iterdir())
+    index = {
+        "_class_name": CLASS_NAME,
+        **index,
+        "parameters": parameters,
+        "sizes": [BaseDenoiser(base).size, Upsampler(upsampler).size],
+        "files": {str(file.relative_to(folder)): _sha256(file) for file in files},
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder.name} has no readable model_index.json.") from error
+    if index.get("_class_name") != CLASS_NAME:
+        raise CheckpointError(f"{folder.name} is a {index.get('_class_name')}; only the cascade family can be loaded.")
+    return index
+
+
+def _verify(folder: Path, index: dict[str, Any]) -> None:
+    for name, digest in index.get("files", {}).items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{folder.name} is incomplete: {name} is missing.")
+        if _sha256(file) != digest:
+            raise CheckpointError(f"{folder.name} is damaged: {name} is not the file that was saved.")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
+    try:
+        unet = UNet2DConditionModel.from_pretrained(
+            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"The weights in {folder.parent.name}/{folder.name} cannot be read.") from error
+    return unet.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

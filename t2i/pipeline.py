@@ -1,0 +1,74 @@
+"""`t2i` as a library: load a checkpoint, generate pictures."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from t2i import checkpoints
+from t2i.api import Admitted, CheckpointInfo, GenerationRequest
+from t2i.engine import runner
+from t2i.families.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`images` and their `seeds`, their `latents` (for variations and upscaling), the settled fields, the time."""
+
+    images: list[Image.Image]
+    seeds: list[int]
+    latents: list[bytes]
+    settled: Admitted
+    seconds: float
+
+
+class Pipeline:
+    """A loaded checkpoint that draws one request at a time."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def info(self) -> CheckpointInfo:
+        return self._model.info
+
+    @property
+    def device(self) -> str:
+        return str(self._model.device)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        noise: Tensor | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Result:
+        """Draw a request to the end.
+
+        `noise`: the initial latents [images, C, h, w], instead of the seeds' own. `on_step(step, steps)` is called after
+        every step. Raises InvalidRequest or EngineError.
+        """
+        began = time.monotonic()
+        sequence = runner.admit(self._model, request, "", noise)
+        while not sequence.finished:
+            runner.step(self._model, [sequence])
+            if on_step is not None:
+                on_step(sequence.step, sequence.steps)
+        drawn = runner.results(self._model, sequence)
+        return Result(
+            images=[Image.open(io.BytesIO(image.png)) for image in drawn],
+            seeds=sequence.seeds,
+            latents=[image.latents for image in drawn],
+            settled=sequence.admitted,
+            seconds=time.monotonic() - began,
+        )
+
+
+def load(name_or_path: str | Path, device: str = "auto") -> Pipeline:
+    """Load a checkpoint by name ("embedded") or folder. Raises CheckpointError or EngineError."""
+    return Pipeline(checkpoints.load(name_or_path, device))
