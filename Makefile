@@ -1,0 +1,51 @@
+# Two commands set everything up on a fresh machine: `make sandbox` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 8080
+
+# Idle OpenMP threads that spin starve whoever works beside them.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: install sandbox run test lint train bench drills conformance clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+sandbox: $(STAMP)
+	$(BIN)/imagine-bot sandbox --port $(PORT)
+
+run: $(STAMP)
+	$(BIN)/imagine-bot run
+
+test: $(STAMP)
+	$(BIN)/python -m pytest tests
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+train: $(STAMP)
+	$(BIN)/t2i train fetch-data --out runs/data
+	$(BIN)/t2i train base --config configs/base.toml
+	$(BIN)/t2i train upsampler --config configs/upsampler.toml
+	$(BIN)/t2i train assemble --out t2i/weights
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.engine
+
+drills: $(STAMP)
+	$(BIN)/python -m pytest tests/bot/e2e/test_recovery.py
+
+conformance: $(STAMP)
+	$(BIN)/python -m pytest tests/bot/sandbox
+
+clean:
+	rm -rf $(VENV) build dist
