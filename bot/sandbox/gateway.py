@@ -1,0 +1,464 @@
+"""Gateway v10: HELLO, IDENTIFY, READY, GUILD_CREATE, heartbeats, RESUME with replay, and the close codes.
+
+A `Session` outlives its socket: it numbers and keeps what it dispatched, so a client that comes back with RESUME gets
+what it missed. A `Connection` is one websocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
+from typing import Any, Protocol
+
+import zstandard
+from aiohttp import WSMsgType, web
+
+from bot.sandbox.events import (
+    BotRemoved,
+    ChannelDeleted,
+    ChannelUpdated,
+    Event,
+    MessageCreated,
+    MessageDeleted,
+    MessageUpdated,
+    PresenceChanged,
+    TypingStarted,
+)
+from bot.sandbox.model import Json, Message
+from bot.sandbox.permissions import Permission
+from bot.sandbox.world import World
+
+VERSION = 10
+REPLAY_LIMIT = 1000
+"""Events a session keeps for RESUME."""
+SESSIONS_KEPT = 16
+
+
+class Opcode(IntEnum):
+    DISPATCH = 0
+    HEARTBEAT = 1
+    IDENTIFY = 2
+    PRESENCE_UPDATE = 3
+    VOICE_STATE_UPDATE = 4
+    RESUME = 6
+    RECONNECT = 7
+    REQUEST_GUILD_MEMBERS = 8
+    INVALID_SESSION = 9
+    HELLO = 10
+    HEARTBEAT_ACK = 11
+    REQUEST_SOUNDBOARD_SOUNDS = 31
+
+
+class CloseCode(IntEnum):
+    UNKNOWN_ERROR = 4000
+    UNKNOWN_OPCODE = 4001
+    DECODE_ERROR = 4002
+    NOT_AUTHENTICATED = 4003
+    AUTHENTICATION_FAILED = 4004
+    ALREADY_AUTHENTICATED = 4005
+    INVALID_SEQ = 4007
+    SESSION_TIMED_OUT = 4009
+    INVALID_SHARD = 4010
+    INVALID_API_VERSION = 4012
+    INVALID_INTENTS = 4013
+    DISALLOWED_INTENTS = 4014
+
+
+class Intent(IntFlag):
+    NONE = 0
+    GUILDS = 1 << 0
+    GUILD_MEMBERS = 1 << 1
+    GUILD_PRESENCES = 1 << 8
+    GUILD_MESSAGES = 1 << 9
+    GUILD_MESSAGE_TYPING = 1 << 11
+    DIRECT_MESSAGES = 1 << 12
+    DIRECT_MESSAGE_TYPING = 1 << 14
+    MESSAGE_CONTENT = 1 << 15
+
+
+PRIVILEGED = Intent.GUILD_MEMBERS | Intent.GUILD_PRESENCES | Intent.MESSAGE_CONTENT
+_ANY_INTENT = (1 << 26) - 1
+
+Encoder = Callable[[bytes], bytes]
+
+
+class _Closed(Exception):
+    """The server ends the connection with a code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self, mode: int, /) -> bytes: ...
+
+
+def _stream(compressor: _Compressor, flush_mode: int) -> Encoder:
+    """One stream over the whole connection, flushed after every message."""
+    return lambda payload: compressor.compress(payload) + compressor.flush(flush_mode)
+
+
+def transport(name: str | None) -> Encoder | None:
+    """The transport compression a client asked for; None sends text. Raises ValueError for an unknown one."""
+    match name:
+        case None | "":
+            return None
+        case "zlib-stream":
+            return _stream(zlib.compressobj(), zlib.Z_SYNC_FLUSH)
+        case "zstd-stream":
+            return _stream(zstandard.ZstdCompressor().compressobj(), zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    raise ValueError(name)
+
+
+class Connection:
+    """One websocket; payloads leave in the order they were put."""
+
+    def __init__(self, ws: web.WebSocketResponse, tcp: asyncio.Transport | None, encode: Encoder | None) -> None:
+        self.ws = ws
+        self._tcp = tcp
+        self._encode = encode
+        self._outgoing: asyncio.Queue[Json | _Closed] = asyncio.Queue()
+
+    def put(self, payload: Json) -> None:
+        self._outgoing.put_nowait(payload)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close after what was put before."""
+        self._outgoing.put_nowait(_Closed(code, reason))
+
+    def drop(self) -> None:
+        """Cut the TCP connection without a goodbye, as a failing network does."""
+        if self._tcp is not None:
+            self._tcp.abort()
+
+    async def write(self) -> None:
+        """Send what was put until closed."""
+        while True:
+            item = await self._outgoing.get()
+            if isinstance(item, _Closed):
+                await self.ws.close(code=item.code, message=item.reason.encode())
+                return
+            payload = json.dumps(item, separators=(",", ":"))
+            if self._encode is None:
+                await self.ws.send_str(payload)
+            else:
+                await self.ws.send_bytes(self._encode(payload.encode()))
+
+
+class Session:
+    """What one IDENTIFY began."""
+
+    def __init__(self, intents: Intent, shard: list[int]) -> None:
+        self.id = secrets.token_hex(16)
+        self.intents = intents
+        self.shard = shard
+        self.connection: Connection | None = None
+        self._sequence = 0
+        self._history: deque[Json] = deque(maxlen=REPLAY_LIMIT)
+
+    def dispatch(self, name: str, data: Json) -> None:
+        self._sequence += 1
+        payload = {"op": Opcode.DISPATCH, "t": name, "s": self._sequence, "d": data}
+        self._history.append(payload)
+        if self.connection is not None:
+            self.connection.put(payload)
+
+    def can_resume(self, sequence: int) -> bool:
+        oldest = self._history[0]["s"] if self._history else 1
+        return oldest - 1 <= sequence <= self._sequence
+
+    def resume(self, connection: Connection, sequence: int) -> None:
+        if self.connection is not None and self.connection is not connection:
+            self.connection.close(CloseCode.UNKNOWN_ERROR, "Resumed elsewhere.")
+        self.connection = connection
+        for payload in [payload for payload in self._history if payload["s"] > sequence]:
+            connection.put(payload)
+        self.dispatch("RESUMED", {"_trace": ["imagine-sandbox"]})
+
+
+class Gateway:
+    """All sessions of the bot, and which of them hears what."""
+
+    def __init__(
+        self, world: World, token: str, *, privileged_intents: Intent = Intent.NONE, heartbeat_seconds: float = 41.25
+    ) -> None:
+        self.world = world
+        self.url = ""
+        self._token = token
+        self.privileged_intents = privileged_intents
+        self._heartbeat_seconds = heartbeat_seconds
+        self._sessions: dict[str, Session] = {}
+        world.listen(self._hear)
+
+    @property
+    def online(self) -> bool:
+        return any(session.connection for session in self._sessions.values())
+
+    @property
+    def reachable(self) -> bool:
+        """Whether some session is connected or may still be resumed."""
+        return bool(self._sessions)
+
+    def connections(self) -> list[Connection]:
+        return [session.connection for session in self._sessions.values() if session.connection]
+
+    def interaction(self, payload: Json) -> None:
+        """INTERACTION_CREATE needs no intent; with several shards only the first hears it, as the guild is there."""
+        for session in self._sessions.values():
+            if session.shard[0] == 0:
+                session.dispatch("INTERACTION_CREATE", payload)
+
+    def forget_sessions(self) -> None:
+        """Make every later RESUME invalid."""
+        for session in self._sessions.values():
+            session.connection = None
+        self._sessions.clear()
+
+    # --- one connection ---------------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(max_msg_size=64 * 1024, compress=False)
+        await ws.prepare(request)
+        try:
+            encode = transport(request.query.get("compress"))
+        except ValueError:
+            await ws.close(code=CloseCode.DECODE_ERROR, message=b"Unknown compression.")
+            return ws
+        connection = Connection(ws, request.transport, encode)
+        writer = asyncio.create_task(connection.write())
+        try:
+            if request.query.get("v", str(VERSION)) != str(VERSION):
+                raise _Closed(CloseCode.INVALID_API_VERSION, "Invalid API version.")
+            if request.query.get("encoding", "json") != "json":
+                raise _Closed(CloseCode.DECODE_ERROR, "Only JSON encoding is served.")
+            interval = int(self._heartbeat_seconds * 1000)
+            connection.put({"op": Opcode.HELLO, "t": None, "s": None, "d": {"heartbeat_interval": interval}})
+            await self._read(connection)
+        except _Closed as closed:
+            connection.close(closed.code, closed.reason)
+            await asyncio.wait({writer}, timeout=5)
+        except ConnectionError:
+            pass
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            self._detach(connection, ws.close_code)
+        return ws
+
+    async def _read(self, connection: Connection) -> None:
+        session: Session | None = None
+        while True:
+            try:
+                message = await connection.ws.receive(timeout=self._heartbeat_seconds * 1.5)
+            except TimeoutError:
+                raise _Closed(CloseCode.SESSION_TIMED_OUT, "No heartbeat came.") from None
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return
+            opcode, data = _decode(message.data)
+            match opcode:
+                case Opcode.HEARTBEAT:
+                    connection.put({"op": Opcode.HEARTBEAT_ACK, "t": None, "s": None, "d": None})
+                case Opcode.IDENTIFY | Opcode.RESUME if session is not None:
+                    raise _Closed(CloseCode.ALREADY_AUTHENTICATED, "Already authenticated.")
+                case Opcode.IDENTIFY:
+                    session = self._identify(connection, data)
+                case Opcode.RESUME:
+                    session = self._resume(connection, data)
+                case _ if session is None:
+                    raise _Closed(CloseCode.NOT_AUTHENTICATED, "Not authenticated.")
+                case Opcode.REQUEST_GUILD_MEMBERS:
+                    self._send_members(session, data)
+                case Opcode.PRESENCE_UPDATE | Opcode.VOICE_STATE_UPDATE | Opcode.REQUEST_SOUNDBOARD_SOUNDS:
+                    pass
+                case _:
+                    raise _Closed(CloseCode.UNKNOWN_OPCODE, "Unknown opcode.")
+
+    def _identify(self, connection: Connection, data: Any) -> Session:
+        if not isinstance(data, dict) or data.get("token", "").removeprefix("Bot ") != self._token:
+            raise _Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
+        intents = data.get("intents")
+        if not isinstance(intents, int) or not 0 <= intents <= _ANY_INTENT:
+            raise _Closed(CloseCode.INVALID_INTENTS, "Invalid intent(s).")
+        if intents & PRIVILEGED & ~self.privileged_intents:
+            raise _Closed(CloseCode.DISALLOWED_INTENTS, "Disallowed intent(s).")
+        shard = data.get("shard") or [0, 1]
+        if len(shard) != 2 or not 0 <= shard[0] < shard[1]:
+            raise _Closed(CloseCode.INVALID_SHARD, "Invalid shard.")
+
+        was_online = self.online
+        session = Session(Intent(intents), shard)
+        session.connection = connection
+        self._sessions[session.id] = session
+        self._drop_oldest_session()
+
+        member = self.world.bot.id in self.world.guild.members
+        has_guild = shard[0] == 0 and member and Intent.GUILDS in session.intents
+        application = {"id": str(self.world.application_id), "flags": application_flags(self.privileged_intents)}
+        session.dispatch(
+            "READY",
+            {
+                "v": VERSION,
+                "user": self.world.bot.json() | {"email": None, "mfa_enabled": False, "verified": True},
+                "guilds": [{"id": str(self.world.guild.id), "unavailable": True}] if has_guild else [],
+                "session_id": session.id,
+                "resume_gateway_url": self.url,
+                "session_type": "normal",
+                "shard": shard,
+                "application": application,
+                "private_channels": [],
+                "relationships": [],
+                "presences": [],
+                "user_settings": {},
+                "_trace": ["imagine-sandbox"],
+            },
+        )
+        if has_guild:
+            all_members = Intent.GUILD_MEMBERS in session.intents
+            session.dispatch("GUILD_CREATE", self.world.guild_create(all_members=all_members))
+        if not was_online:
+            self.world.emit(PresenceChanged(online=True))
+        return session
+
+    def _resume(self, connection: Connection, data: Any) -> Session | None:
+        """A session that cannot be resumed answers op 9, after which the client may IDENTIFY on this socket."""
+        if not isinstance(data, dict) or data.get("token", "").removeprefix("Bot ") != self._token:
+            raise _Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
+        session = self._sessions.get(data.get("session_id", ""))
+        if session is None:
+            connection.put({"op": Opcode.INVALID_SESSION, "t": None, "s": None, "d": False})
+            return None
+        sequence = data.get("seq")
+        if not isinstance(sequence, int) or not session.can_resume(sequence):
+            raise _Closed(CloseCode.INVALID_SEQ, "Invalid seq.")
+        was_online = self.online
+        session.resume(connection, sequence)
+        if not was_online:
+            self.world.emit(PresenceChanged(online=True))
+        return session
+
+    def _detach(self, connection: Connection, close_code: int | None) -> None:
+        """A client that says goodbye with 1000 or 1001 ends its session; any other end can be resumed."""
+        for session in [s for s in self._sessions.values() if s.connection is connection]:
+            session.connection = None
+            if close_code in (1000, 1001):
+                del self._sessions[session.id]
+            if not self.online:
+                self.world.emit(PresenceChanged(online=False))
+
+    def _drop_oldest_session(self) -> None:
+        idle = [session.id for session in self._sessions.values() if session.connection is None]
+        for session_id in idle[: max(0, len(self._sessions) - SESSIONS_KEPT)]:
+            del self._sessions[session_id]
+
+    def _send_members(self, session: Session, data: Any) -> None:
+        """GUILD_MEMBERS_CHUNK: by ids, or by a prefix of the name; all of them only with the members intent."""
+        wanted = {str(user_id) for user_id in _as_list(data.get("user_ids"))}
+        prefix = data.get("query", "")
+        found = [
+            member
+            for member in self.world.guild.members.values()
+            if (str(member.user.id) in wanted if wanted else member.user.username.startswith(prefix))
+        ]
+        limit = data.get("limit") or len(found)
+        session.dispatch(
+            "GUILD_MEMBERS_CHUNK",
+            {
+                "guild_id": str(self.world.guild.id),
+                "members": [member.json() for member in found[:limit]],
+                "chunk_index": 0,
+                "chunk_count": 1,
+                "not_found": sorted(wanted - {str(member.user.id) for member in found}),
+                "presences": [],
+                "nonce": data.get("nonce"),
+            },
+        )
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case MessageCreated(message):
+                self._message("MESSAGE_CREATE", message)
+            case MessageUpdated(message):
+                self._message("MESSAGE_UPDATE", message)
+            case MessageDeleted(message) if message.visible_to is None:
+                data = {"id": str(message.id), "channel_id": str(message.channel.id)}
+                if message.channel.guild_id is not None:
+                    data["guild_id"] = str(message.channel.guild_id)
+                self._dispatch(_messages_intent(message), "MESSAGE_DELETE", data)
+            case TypingStarted(channel, user) if user is not self.world.bot:
+                ids = {"channel_id": str(channel.id), "user_id": str(user.id)}
+                self._dispatch(Intent.GUILD_MESSAGE_TYPING, "TYPING_START", ids | {"timestamp": int(time.time())})
+            case ChannelDeleted(channel):
+                self._dispatch(Intent.GUILDS, "CHANNEL_DELETE", channel.json())
+            case ChannelUpdated(channel):
+                self._dispatch(Intent.GUILDS, "CHANNEL_UPDATE", channel.json())
+            case BotRemoved():
+                self._dispatch(Intent.GUILDS, "GUILD_DELETE", {"id": str(self.world.guild.id)})
+
+    def _dispatch(self, intent: Intent, name: str, data: Json) -> None:
+        for session in self._sessions.values():
+            if intent in session.intents:
+                session.dispatch(name, data)
+
+    def _message(self, name: str, message: Message) -> None:
+        readable = Permission.VIEW_CHANNEL in self.world.permissions(self.world.bot.id, message.channel)
+        if message.visible_to is not None or not readable:
+            return
+        data = message.json()
+        if (guild_id := message.channel.guild_id) is not None:
+            data["guild_id"] = str(guild_id)
+            member = self.world.guild.members.get(message.author.id)
+            if member is not None:
+                data["member"] = member.json(with_user=False)
+        for session in self._sessions.values():
+            if _messages_intent(message) in session.intents:
+                whole = Intent.MESSAGE_CONTENT in session.intents or self._addressed(message)
+                session.dispatch(name, data if whole else data | _REDACTED)
+
+    def _addressed(self, message: Message) -> bool:
+        """The bot reads its own messages, those that mention it and direct ones without the content intent."""
+        bot = self.world.bot
+        return message.author is bot or bot in message.mentions or message.channel.recipient is not None
+
+
+_REDACTED: Json = {"content": "", "embeds": [], "attachments": [], "components": []}
+
+
+def _messages_intent(message: Message) -> Intent:
+    return Intent.GUILD_MESSAGES if message.channel.recipient is None else Intent.DIRECT_MESSAGES
+
+
+def application_flags(privileged: Intent) -> int:
+    """The application's flags that say which privileged intents its owner switched on."""
+    flags = 0
+    for intent, flag in (
+        (Intent.GUILD_PRESENCES, 1 << 13),
+        (Intent.GUILD_MEMBERS, 1 << 15),
+        (Intent.MESSAGE_CONTENT, 1 << 19),
+    ):
+        if intent in privileged:
+            flags |= flag
+    return flags
+
+
+def _decode(data: str | bytes) -> tuple[int, Any]:
+    try:
+        payload = json.loads(data)
+        return int(payload["op"]), payload.get("d")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise _Closed(CloseCode.DECODE_ERROR, "Error while decoding payload.") from None
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

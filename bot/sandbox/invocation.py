@@ -1,0 +1,186 @@
+"""From what a person filled in to the `data` of a command interaction, refusing what Discord's client refuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from bot.sandbox.commands import OptionType
+from bot.sandbox.errors import SandboxRefusal
+from bot.sandbox.model import Json, Member, User
+from bot.sandbox.world import World
+
+MAX_STRING = 6000
+MAX_INTEGER = 2**53
+
+
+def command_data(world: World, command: Json, subcommand: str | None, values: Json, focused: str | None = None) -> Json:
+    """Interaction data of a command, or of its autocomplete when `focused` names an option.
+
+    `subcommand` is one word or, with a group, two. Raises SandboxRefusal with the sentence for the person.
+    """
+    path, declared = _subcommand(command, subcommand)
+    builder = _Options(world, command["name"], autocomplete=focused)
+    options = builder.build(declared, values)
+    for kind, name in reversed(path):
+        options = [{"name": name, "type": kind, "options": options}]
+    data: Json = {"id": command["id"], "name": command["name"], "type": command["type"], "options": options}
+    if "guild_id" in command:
+        data["guild_id"] = command["guild_id"]
+    return data | {"resolved": builder.resolved} if builder.resolved else data
+
+
+def _subcommand(command: Json, subcommand: str | None) -> tuple[list[tuple[int, str]], list[Json]]:
+    path: list[tuple[int, str]] = []
+    declared: list[Json] = command["options"]
+    words = subcommand.split() if subcommand else []
+    nested = (OptionType.SUB_COMMAND, OptionType.SUB_COMMAND_GROUP)
+    while any(option["type"] in nested for option in declared):
+        typed = f"/{' '.join([command['name'], *(name for _, name in path)])}"
+        if not words:
+            names = ", ".join(option["name"] for option in declared)
+            raise SandboxRefusal(f"{typed} needs a subcommand: {names}.")
+        word = words.pop(0)
+        found = next((option for option in declared if option["name"] == word), None)
+        if found is None:
+            raise SandboxRefusal(f"{typed} has no subcommand named {word}.")
+        path.append((found["type"], word))
+        declared = found.get("options") or []
+    if words:
+        raise SandboxRefusal(f"/{command['name']} has no subcommand named {words[0]}.")
+    return path, declared
+
+
+class _Options:
+    """Checks values against an option list and gathers the objects that ids refer to."""
+
+    def __init__(self, world: World, command: str, autocomplete: str | None) -> None:
+        self.resolved: Json = {}
+        self._world = world
+        self._command = command
+        self._focused = autocomplete
+
+    def build(self, declared: list[Json], values: Json) -> list[Json]:
+        known = {option["name"] for option in declared}
+        for name in values:
+            if name not in known:
+                raise SandboxRefusal(f"/{self._command} has no option named {name}.")
+        built = []
+        for option in declared:
+            name = option["name"]
+            value = values.get(name)
+            if name == self._focused:
+                # What stands in the focused field is unfinished, so it goes out as it was typed.
+                typed = "" if value is None else value
+                built.append({"name": name, "type": option["type"], "value": typed, "focused": True})
+            elif value is None or value == "" and option["type"] != OptionType.STRING:
+                if option.get("required") and self._focused is None:
+                    raise SandboxRefusal(f"The option {name} of /{self._command} is required.")
+            else:
+                built.append({"name": name, "type": option["type"], "value": self._value(option, value)})
+        return built
+
+    def _value(self, option: Json, value: Any) -> Any:
+        kind = OptionType(option["type"])
+        convert: dict[OptionType, Callable[[Json, Any], Any]] = {
+            OptionType.STRING: self._string,
+            OptionType.INTEGER: self._integer,
+            OptionType.NUMBER: self._number,
+            OptionType.BOOLEAN: self._boolean,
+            OptionType.USER: self._user,
+            OptionType.CHANNEL: self._channel,
+            OptionType.ROLE: self._role,
+            OptionType.MENTIONABLE: self._mentionable,
+        }
+        if kind not in convert:
+            raise SandboxRefusal(f"The sandbox cannot fill the option {option['name']} yet.")
+        converted = convert[kind](option, value)
+        if choices := option.get("choices"):
+            by_name = {choice["name"]: choice["value"] for choice in choices}
+            if converted not in by_name.values():
+                if str(value) not in by_name:
+                    raise SandboxRefusal(f"{option['name']} must be one of {', '.join(by_name)}.")
+                converted = by_name[str(value)]
+        return converted
+
+    def _string(self, option: Json, value: Any) -> str:
+        text = str(value)
+        low, high = option.get("min_length") or 0, option.get("max_length") or MAX_STRING
+        if option.get("required") and not text:
+            raise SandboxRefusal(f"The option {option['name']} of /{self._command} is required.")
+        if not low <= len(text) <= high:
+            raise SandboxRefusal(f"{option['name']} must have from {low} to {high} characters, not {len(text)}.")
+        return text
+
+    def _integer(self, option: Json, value: Any) -> int | str:
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            if option.get("choices"):
+                return str(value)
+            raise SandboxRefusal(f"{option['name']} must be a whole number, not {value}.") from None
+        self._within(option, number)
+        return number
+
+    def _number(self, option: Json, value: Any) -> float | str:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            if option.get("choices"):
+                return str(value)
+            raise SandboxRefusal(f"{option['name']} must be a number, not {value}.") from None
+        self._within(option, number)
+        return number
+
+    def _within(self, option: Json, number: float) -> None:
+        low = option.get("min_value", -MAX_INTEGER)
+        high = option.get("max_value", MAX_INTEGER)
+        if not (math.isfinite(number) and low <= number <= high):
+            raise SandboxRefusal(f"{option['name']} must be from {low} to {high}, not {number}.")
+
+    def _boolean(self, option: Json, value: Any) -> bool:
+        words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+        if str(value).lower() not in words:
+            raise SandboxRefusal(f"{option['name']} must be true or false, not {value}.")
+        return words[str(value).lower()]
+
+    def _user(self, option: Json, value: Any) -> str:
+        member = self._find_member(value)
+        if member is None:
+            raise SandboxRefusal(f"Nobody here is called {value}.")
+        key = str(member.user.id)
+        self.resolved.setdefault("users", {})[key] = member.user.json()
+        self.resolved.setdefault("members", {})[key] = member.json(with_user=False) | {"permissions": "0"}
+        return key
+
+    def _channel(self, option: Json, value: Any) -> str:
+        channels = self._world.guild.channels.values()
+        wanted = str(value).lstrip("#")
+        channel = next((c for c in channels if wanted in (str(c.id), c.name)), None)
+        if channel is None:
+            raise SandboxRefusal(f"There is no channel named {value}.")
+        permissions = self._world.permissions(self._world.bot.id, channel)
+        self.resolved.setdefault("channels", {})[str(channel.id)] = channel.json() | {
+            "permissions": str(int(permissions))
+        }
+        return str(channel.id)
+
+    def _role(self, option: Json, value: Any) -> str:
+        roles = self._world.guild.roles.values()
+        role = next((r for r in roles if str(value).removeprefix("@") in (str(r.id), r.name)), None)
+        if role is None:
+            raise SandboxRefusal(f"There is no role named {value}.")
+        self.resolved.setdefault("roles", {})[str(role.id)] = role.json()
+        return str(role.id)
+
+    def _mentionable(self, option: Json, value: Any) -> str:
+        return self._user(option, value) if self._find_member(value) else self._role(option, value)
+
+    def _find_member(self, value: Any) -> Member | None:
+        wanted = str(value).removeprefix("@")
+
+        def names(user: User) -> tuple[str, str, str]:
+            return str(user.id), user.username, user.display_name
+
+        return next((m for m in self._world.guild.members.values() if wanted in names(m.user)), None)
