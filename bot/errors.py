@@ -57,3 +57,11 @@ class DiscordRefused(UserFacingError):
 
 class DiscordUnreachable(UserFacingError):
     """Discord cannot be reached right now; the process ends with exit code 4 and may be started again."""
+
+
+class PictureGone(UserFacingError):
+    """A variation or an upscale starts from a picture that was deleted."""
+
+
+class PicturesNotSaved(UserFacingError):
+    """The pictures were drawn, but the disk did not take them."""

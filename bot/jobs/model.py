@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -35,7 +35,8 @@ class NewJob:
     """What admission needs; `interaction_id` makes it idempotent."""
 
     interaction_id: int
-    interaction_token: str
+    interaction_token: str = field(repr=False)
+    """A secret: whoever holds it can edit the message."""
     kind: JobKind
     options: JobOptions
     checkpoint: str
@@ -44,6 +45,7 @@ class NewJob:
     guild_id: int | None
     parent_id: int | None = None
     parent_index: int | None = None
+    """`StoredImage.index` of the parent's picture that a variation or an upscale starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,18 @@ class Job:
     state: JobState
     attempt: int
     """Raised by every claim; a result written under an older attempt changes nothing."""
+    crashes: int
+    """Engine crashes this job was in flight for."""
     options: JobOptions
     checkpoint: str
+    seed: int
+    """The user's, or one picked at admission, so that drawing again after a crash gives the same pictures."""
     user_id: int
     channel_id: int
     guild_id: int | None
     message_id: int | None
-    interaction_token: str
+    interaction_token: str = field(repr=False)
+    """Empty once it is of no more use."""
     parent_id: int | None
     parent_index: int | None
     created_at: datetime
@@ -69,6 +76,8 @@ class Job:
     """One sentence for the user when the job failed."""
     seconds: float | None
     """Time the engine took, when done."""
+    shown_at: datetime | None
+    """When the message came to show how the job ended; nothing edits it afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

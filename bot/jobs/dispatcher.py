@@ -1,0 +1,269 @@
+"""Moves jobs from the queue through the engine to their messages, and gives them back when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from bot.errors import PictureGone, PicturesNotSaved, UserFacingError
+from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.delivery import Delivery, LiveMessage, Outcome
+from bot.jobs.model import Job, JobKind, Progress, StoredImage
+from bot.jobs.progress import ProgressBoard
+from bot.jobs.queue import MAX_CRASHES, JobQueue
+from bot.storage.images import ImageLost, ImageStore
+from t2i import api
+from t2i.engine.client import Engine
+
+_log = logging.getLogger(__name__)
+
+POLL = 5.0
+"""Seconds after which the engine's free slots are looked at without being woken."""
+REDELIVERY_PAUSES = (5.0, 300.0)
+"""Seconds between two looks for messages that do not show yet how their job ended: usually, and at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    images: list[api.ImageReady]
+    seconds: float
+
+
+class Dispatcher:
+    """The only one that claims jobs. Claims no more than the engine has room for, so that the queue stays fair."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        queue: JobQueue,
+        checkpoints: Checkpoints,
+        images: ImageStore,
+        board: ProgressBoard,
+        delivery: Delivery,
+        preview_every: int = 2,
+    ) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._checkpoints = checkpoints
+        self._images = images
+        self._board = board
+        self._delivery = delivery
+        self._preview_every = preview_every
+        self._woken = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._attempts: dict[asyncio.Task[None], Job] = {}
+        self._approaching: set[tuple[int, int]] = set()
+        """Attempts that do not take up one of the engine's slots yet."""
+        self._deliveries: set[asyncio.Task[Outcome]] = set()
+        self.stopping = False
+        """No more jobs are admitted."""
+
+    async def start(self) -> None:
+        """Give back what the last run of the bot left behind, then begin to claim."""
+        if left := await self._queue.recover():
+            _log.info("%d jobs that were being drawn wait again in their old place.", left)
+        self._loops = [
+            asyncio.create_task(self._claim_forever(), name="claim jobs"),
+            asyncio.create_task(self._redeliver_forever(), name="deliver again"),
+        ]
+
+    async def stop(self, grace: float = 20.0) -> None:
+        """Claim nothing more, give what is being drawn and delivered `grace` seconds, requeue the rest uncharged."""
+        self.stopping = True
+        deadline = time.monotonic() + grace
+        await _end(self._loops)
+        for running in (self._attempts, self._deliveries):
+            if running:
+                await asyncio.wait(list(running), timeout=max(0.0, deadline - time.monotonic()))
+        await _end([*self._attempts, *self._deliveries])
+        await self._queue.recover()
+
+    def wake(self) -> None:
+        """There may be something to claim, or room for it."""
+        self._woken.set()
+
+    def interrupt(self, job_id: int) -> None:
+        """Stop drawing a job whose row says already that it ended."""
+        for task, job in self._attempts.items():
+            if job.id == job_id:
+                task.cancel()
+
+    def deliver(self, job_id: int) -> None:
+        """Bring the job's message up to date, in the background."""
+        task = asyncio.create_task(self._delivery.show(job_id), name=f"deliver job {job_id}")
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+        task.add_done_callback(_log_failure)
+
+    async def _claim_forever(self) -> None:
+        offered: tuple[api.CheckpointInfo, ...] = ()
+        while True:
+            try:
+                await self._engine.wait_ready()
+            except api.EngineError as error:
+                _log.error("No more jobs are drawn: %s", error)
+                return
+            self._woken.clear()
+            try:
+                if offered != self._engine.checkpoints():
+                    offered = self._engine.checkpoints()
+                    await self._checkpoints.record(offered)
+                await self._claim_all()
+            except Exception:
+                _log.exception("Jobs could not be claimed; trying again in %g s.", POLL)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), POLL)
+
+    async def _claim_all(self) -> None:
+        while self._engine.slots() > len(self._approaching):
+            job = await self._queue.claim(loaded=self._engine.loaded())
+            if job is None:
+                return
+            if job.crashes < MAX_CRASHES - 1:
+                self._launch(job)
+                continue
+            # Its last chance, alone: should it crash the engine again, it harms nobody and nobody else is to blame.
+            if self._attempts:
+                await asyncio.wait(list(self._attempts))
+            await asyncio.wait([self._launch(job)])
+
+    def _launch(self, job: Job) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._attempt(job), name=f"draw job {job.id}")
+        self._attempts[task] = job
+        self._approaching.add((job.id, job.attempt))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._attempts[task]
+            self._approaching.discard((job.id, job.attempt))
+            self.wake()
+
+        task.add_done_callback(ended)
+        task.add_done_callback(_log_failure)
+        return task
+
+    async def _attempt(self, job: Job) -> None:
+        """One attempt, from a claimed row to a row that says how it went."""
+        try:
+            request = await self._request(job)
+            async with self._delivery.follow(job.id) as message:
+                drawing = await self._draw(job, request, message)
+                if drawing is not None:
+                    await self._keep(job, drawing)
+        except api.EngineCrashed:
+            _log.warning("The engine stopped while it drew job %d (attempt %d).", job.id, job.attempt)
+            await self._queue.crashed(job)
+        except (api.T2IError, UserFacingError) as error:
+            if isinstance(error, api.EngineError) and error.retryable:
+                await self._queue.requeue(job)
+            else:
+                await self._queue.fail(job, str(error))
+        except Exception:
+            _log.exception("Job %d failed for a reason nobody foresaw.", job.id)
+            await self._queue.fail(job, "Something went wrong inside the bot; its operator finds it in the log.")
+        finally:
+            self._board.clear(job.id)
+        self.deliver(job.id)
+
+    async def _request(self, job: Job) -> api.GenerationRequest:
+        options = msgspec.structs.replace(job.options, seed=job.seed)
+        if job.kind not in (JobKind.VARIATION, JobKind.UPSCALE):
+            return options.to_request()
+        if job.parent_id is not None:
+            for image in await self._queue.images(job.parent_id):
+                if image.index == job.parent_index:
+                    with suppress(ImageLost):
+                        latents = await asyncio.to_thread(self._images.read, image.latents_sha256)
+                        return options.to_request((latents,))
+        raise PictureGone("The picture this starts from is gone.")
+
+    async def _draw(self, job: Job, request: api.GenerationRequest, message: LiveMessage) -> Drawing | None:
+        """Draw it and keep the board current. None when there is nobody left to draw for."""
+        stream = self._engine.run(
+            request,
+            request_id=f"{job.id}.{job.attempt}",
+            checkpoint=job.checkpoint,
+            preview_every=self._preview_every,
+        )
+        images: list[api.ImageReady] = []
+        # Iterating takes the slot before anything else can run.
+        self._approaching.discard((job.id, job.attempt))
+        try:
+            async with aclosing(cast(AsyncGenerator[api.RequestEvent, None], stream)) as events:
+                async for event in events:
+                    match event:
+                        case _ if message.lost:
+                            return None
+                        case api.Admitted(steps=steps):
+                            self._board.post(job.id, Progress(0, steps))
+                            message.changed()
+                        case api.Progress(step=step, steps=steps, preview=preview):
+                            self._board.post(job.id, Progress(step, steps, preview))
+                            message.changed()
+                        case api.ImageReady():
+                            images.append(event)
+                        case api.Done(seconds=seconds):
+                            return Drawing(images, seconds)
+                        case api.Failed():
+                            raise api.EngineError(event.message, code=event.code)
+            # Cancelled though nobody here asked for it, or cut off: counted, so that it cannot go on forever.
+            raise api.EngineCrashed
+        finally:
+            self.wake()
+
+    async def _keep(self, job: Job, drawing: Drawing) -> None:
+        """Put the pictures on disk, then say so in the row; a late result of an old attempt leaves nothing behind."""
+        async with self._images.changing:
+            try:
+                stored = [await asyncio.to_thread(self._store, job.id, image) for image in drawing.images]
+            except OSError as error:
+                _log.error("The pictures of job %d could not be saved: %s", job.id, error)
+                raise PicturesNotSaved("The pictures could not be saved; the bot's operator has to look.") from error
+            if not await self._queue.rendered(job, stored, seconds=drawing.seconds):
+                files = {sha256 for image in stored for sha256 in (image.sha256, image.latents_sha256)}
+                for sha256 in await self._queue.unused(files):
+                    await asyncio.to_thread(self._images.delete, sha256)
+
+    def _store(self, job_id: int, image: api.ImageReady) -> StoredImage:
+        return StoredImage(
+            job_id=job_id,
+            index=image.index,
+            seed=image.seed,
+            width=image.width,
+            height=image.height,
+            sha256=self._images.put(image.png),
+            latents_sha256=self._images.put(image.latents),
+        )
+
+    async def _redeliver_forever(self) -> None:
+        """What a crash, an outage or a failed edit left unshown is shown as soon as Discord allows."""
+        shortest, longest = REDELIVERY_PAUSES
+        pause = shortest
+        while True:
+            outcomes: list[Outcome] = []
+            try:
+                for job_id in await self._queue.unshown():
+                    outcomes.append(await self._delivery.show(job_id, retry=False))
+            except Exception:
+                _log.exception("Messages could not be brought up to date; trying again in %g s.", pause)
+            pause = min(2 * pause, longest) if Outcome.LATER in outcomes else shortest
+            await asyncio.sleep(pause)
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("The task %r failed.", task.get_name(), exc_info=error)

@@ -1,0 +1,339 @@
+"""The queue: every state a job passes through, each step one transaction on SQLite or PostgreSQL.
+
+Fairness is start-time fair queueing. On admission a job gets `tag = max(virtual time, its user's last tag) + cost /
+weight`, where virtual time is the largest tag served so far; the smallest tag is served next. Someone with a hundred
+jobs waiting therefore advances as fast as someone with one, and nobody saves up credit by staying away.
+
+A claim raises `attempt`, and whatever a claim leads to is written only while that attempt still runs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from sqlalchemy import CursorResult, Row, case, func, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from bot.errors import JobNotFound, QueueFull
+from bot.jobs.model import Job, JobKind, JobSnapshot, JobState, NewJob, StoredImage
+from bot.prompt.options import JobOptions
+from bot.storage import tables
+from bot.storage.session import Database
+from t2i.api import MAX_SEED, CheckpointInfo
+
+WINDOW = 64
+"""Ready rows among which a claim may prefer a checkpoint that is already loaded."""
+MAX_CRASHES = 3
+"""Engine crashes after which a job is given up."""
+
+_jobs, _images, _users = tables.jobs, tables.images, tables.users
+
+
+def cost(options: JobOptions, checkpoint: CheckpointInfo | None) -> float:
+    """Denoiser work in megapixel steps: steps x pixels x images. Unknown checkpoints are taken for small ones."""
+    steps = options.steps or (checkpoint.steps if checkpoint else 25)
+    side = options.size or (checkpoint.default_size if checkpoint else 64)
+    return steps * side * side * options.images / 1e6
+
+
+class JobQueue:
+    """Jobs at rest. Knows neither engine nor Discord."""
+
+    def __init__(self, database: Database, *, running_per_user: int = 2, queued_per_user: int = 50) -> None:
+        self._database = database
+        self._running_per_user = running_per_user
+        self._queued_per_user = queued_per_user
+
+    async def submit(self, new: NewJob, *, cost: float) -> Job:
+        """Admit a job; the same interaction again gives the job it made before. Raises QueueFull."""
+        async with self._database.write() as connection:
+            await connection.execute(self._database.insert(_users).values(id=new.user_id).on_conflict_do_nothing())
+            user = (await connection.execute(select(_users).where(_users.c.id == new.user_id).with_for_update())).one()
+            admitted = await _first(connection, _jobs.c.interaction_id == new.interaction_id)
+            if admitted is not None:
+                return admitted
+            waiting = await connection.scalar(
+                select(func.count()).where(_jobs.c.user_id == new.user_id, _in_state(JobState.QUEUED))
+            )
+            if (waiting or 0) >= self._queued_per_user:
+                raise QueueFull(
+                    f"You have {waiting} jobs waiting, which is the most one person may have; "
+                    "wait for one to finish or cancel one."
+                )
+            served = await connection.scalar(select(func.max(_jobs.c.tag)).where(_was_claimed()))
+            tag = max(served or 0.0, user.tag) + cost / user.weight
+            await connection.execute(update(_users).where(_users.c.id == new.user_id).values(tag=tag))
+            seed = new.options.seed if new.options.seed is not None else secrets.randbelow(MAX_SEED + 1)
+            row = await connection.execute(
+                _jobs.insert()
+                .values(
+                    interaction_id=new.interaction_id,
+                    interaction_token=new.interaction_token,
+                    kind=new.kind,
+                    state=JobState.QUEUED,
+                    options=msgspec.json.encode(new.options).decode(),
+                    checkpoint=new.checkpoint,
+                    seed=seed,
+                    cost=cost,
+                    tag=tag,
+                    user_id=new.user_id,
+                    channel_id=new.channel_id,
+                    guild_id=new.guild_id,
+                    parent_id=new.parent_id,
+                    parent_index=new.parent_index,
+                    created_at=_now(),
+                )
+                .returning(_jobs)
+            )
+            return _job(row.one())
+
+    async def claim(self, *, loaded: Collection[str] = ()) -> Job | None:
+        """Take the next job in fair order and start a new attempt of it; None when nobody's turn has come.
+
+        Among the first WINDOW jobs of users below their running cap, a checkpoint in `loaded` moves a job forward by
+        its own cost, which saves loading models to and fro and can hold nobody up for longer than that.
+        """
+        running = _jobs.alias()
+        at_cap = (
+            select(running.c.user_id)
+            .where(running.c.state == _literal(JobState.RUNNING))
+            .group_by(running.c.user_id)
+            .having(func.count() >= self._running_per_user)
+        )
+        window = (
+            select(_jobs.c.id, _jobs.c.tag, _jobs.c.cost, _jobs.c.checkpoint)
+            .where(_in_state(JobState.QUEUED), _jobs.c.user_id.not_in(at_cap))
+            .order_by(_jobs.c.tag, _jobs.c.id)
+            .limit(WINDOW)
+            .with_for_update(skip_locked=True)
+            .subquery()
+        )
+        bonus = case((window.c.checkpoint.in_(loaded), window.c.cost), else_=0.0)
+        chosen = select(window.c.id).order_by(window.c.tag - bonus, window.c.id).limit(1).scalar_subquery()
+        statement = (
+            update(_jobs)
+            .where(_jobs.c.id == chosen)
+            .values(state=JobState.RUNNING, attempt=_jobs.c.attempt + 1, started_at=_now())
+            .returning(_jobs)
+        )
+        async with self._database.write() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else _job(row)
+
+    async def rendered(self, job: Job, images: Sequence[StoredImage], *, seconds: float) -> bool:
+        """Every picture is on disk. False, and nothing written, when this attempt is no longer the one that counts."""
+        async with self._database.write() as connection:
+            if not await _end_attempt(connection, job, state=JobState.RENDERED, seconds=seconds, finished_at=_now()):
+                return False
+            rows = [{name: getattr(image, name) for name in StoredImage.__slots__} for image in images]
+            await connection.execute(_images.insert(), rows)
+            return True
+
+    async def fail(self, job: Job, sentence: str) -> bool:
+        """The attempt came to nothing. False when it is no longer the one that counts."""
+        async with self._database.write() as connection:
+            return await _end_attempt(connection, job, state=JobState.FAILED, error=sentence, finished_at=_now())
+
+    async def requeue(self, job: Job) -> bool:
+        """Back to its old place, as if it had not been claimed. False when the attempt no longer counts."""
+        async with self._database.write() as connection:
+            return await _end_attempt(connection, job, state=JobState.QUEUED, started_at=None)
+
+    async def crashed(self, job: Job) -> bool:
+        """The engine died under it: back to its place, or failed when it was there too often."""
+        if job.crashes + 1 >= MAX_CRASHES:
+            sentence = f"The image engine stopped {MAX_CRASHES} times while it drew this, so it was given up."
+            ending = {"state": JobState.FAILED, "error": sentence, "finished_at": _now()}
+        else:
+            ending = {"state": JobState.QUEUED, "started_at": None}
+        async with self._database.write() as connection:
+            return await _end_attempt(connection, job, crashes=job.crashes + 1, **ending)
+
+    async def cancel(self, job_id: int) -> bool:
+        """Cancel it while it waits or is drawn; False when it is past that. Raises JobNotFound."""
+        async with self._database.write() as connection:
+            if await _first(connection, _jobs.c.id == job_id) is None:
+                raise _not_found()
+            result = await connection.execute(
+                update(_jobs)
+                .where(_jobs.c.id == job_id, _in_state(JobState.QUEUED, JobState.RUNNING))
+                .values(state=JobState.CANCELLED, finished_at=_now())
+            )
+            return _changed(result)
+
+    async def recover(self) -> int:
+        """At start: every running job was ours, so it waits again in its old place. Returns how many."""
+        async with self._database.write() as connection:
+            result = await connection.execute(
+                update(_jobs).where(_in_state(JobState.RUNNING)).values(state=JobState.QUEUED, started_at=None)
+            )
+            return result.rowcount
+
+    async def attach_message(self, job_id: int, message_id: int) -> None:
+        """The message that was created at the ack; the first one stays."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(_jobs).where(_jobs.c.id == job_id, _jobs.c.message_id.is_(None)).values(message_id=message_id)
+            )
+
+    async def forget_token(self, job_id: int) -> None:
+        """The interaction token is of no more use."""
+        async with self._database.write() as connection:
+            await connection.execute(update(_jobs).where(_jobs.c.id == job_id).values(interaction_token=""))
+
+    async def shown(self, job: Job) -> bool:
+        """The message shows how the job ended, so nothing is left to do and the token is erased."""
+        ended = JobState.DONE if job.state is JobState.RENDERED else job.state
+        async with self._database.write() as connection:
+            result = await connection.execute(
+                update(_jobs)
+                .where(_jobs.c.id == job.id, _jobs.c.state == job.state, _jobs.c.shown_at.is_(None))
+                .values(state=ended, shown_at=_now(), interaction_token="")
+            )
+            return _changed(result)
+
+    async def unshowable(self, job_id: int, state: JobState, sentence: str, *, give_up: bool) -> None:
+        """Its message cannot show the result: end the job in `state`, unless it has ended already.
+
+        With `give_up` the message is beyond reach and no edit is tried again.
+        """
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(_jobs)
+                .where(_jobs.c.id == job_id, _in_state(JobState.QUEUED, JobState.RUNNING, JobState.RENDERED))
+                .values(state=state, error=sentence, finished_at=_now())
+            )
+            if give_up:
+                await connection.execute(
+                    update(_jobs)
+                    .where(_jobs.c.id == job_id, _jobs.c.shown_at.is_(None))
+                    .values(shown_at=_now(), interaction_token="")
+                )
+
+    async def unshown(self) -> tuple[int, ...]:
+        """Jobs that ended while their message does not show it yet, oldest first."""
+        ended = _in_state(JobState.RENDERED, JobState.FAILED, JobState.CANCELLED)
+        async with self._database.read() as connection:
+            found = await connection.scalars(
+                select(_jobs.c.id).where(_jobs.c.shown_at.is_(None), ended).order_by(_jobs.c.id)
+            )
+            return tuple(found)
+
+    async def get(self, job_id: int) -> Job:
+        """Raises JobNotFound."""
+        async with self._database.read() as connection:
+            job = await _first(connection, _jobs.c.id == job_id)
+        if job is None:
+            raise _not_found()
+        return job
+
+    async def images(self, job_id: int) -> tuple[StoredImage, ...]:
+        async with self._database.read() as connection:
+            return await _images_of(connection, job_id)
+
+    async def look(self, job_id: int) -> JobSnapshot:
+        """The job with its place in the queue or its pictures, all of one moment. Raises JobNotFound."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(_jobs).where(_jobs.c.id == job_id))).one_or_none()
+            if row is None:
+                raise _not_found()
+            if row.state == JobState.QUEUED:
+                ahead = or_(_jobs.c.tag < row.tag, (_jobs.c.tag == row.tag) & (_jobs.c.id < row.id))
+                position = await connection.scalar(select(func.count()).where(_in_state(JobState.QUEUED), ahead))
+                return JobSnapshot(_job(row), position=position or 0)
+            return JobSnapshot(_job(row), images=await _images_of(connection, job_id))
+
+    async def delete_images(self, job_id: int) -> set[str]:
+        """Forget the job's pictures; returns the files that no other picture uses."""
+        async with self._database.write() as connection:
+            gone = await _images_of(connection, job_id)
+            await connection.execute(_images.delete().where(_images.c.job_id == job_id))
+            files = {sha256 for image in gone for sha256 in (image.sha256, image.latents_sha256)}
+            return files - await _used(connection, files)
+
+    async def unused(self, files: set[str]) -> set[str]:
+        """Those of `files` that no picture refers to."""
+        async with self._database.read() as connection:
+            return files - await _used(connection, files)
+
+
+async def _end_attempt(connection: AsyncConnection, job: Job, **values: object) -> bool:
+    """The fence: only the attempt that is running may end itself."""
+    result = await connection.execute(
+        update(_jobs)
+        .where(_jobs.c.id == job.id, _jobs.c.attempt == job.attempt, _in_state(JobState.RUNNING))
+        .values(**values)
+    )
+    return _changed(result)
+
+
+async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Job | None:
+    row = (await connection.execute(select(_jobs).where(condition))).one_or_none()
+    return None if row is None else _job(row)
+
+
+async def _images_of(connection: AsyncConnection, job_id: int) -> tuple[StoredImage, ...]:
+    rows = await connection.execute(select(_images).where(_images.c.job_id == job_id).order_by(_images.c.index))
+    return tuple(StoredImage(**row._mapping) for row in rows)
+
+
+async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:
+    used: set[str] = set()
+    for column in (_images.c.sha256, _images.c.latents_sha256):
+        used.update(await connection.scalars(select(column).where(column.in_(files))))
+    return used
+
+
+def _literal(value: JobState) -> ColumnElement[str]:
+    # Written into the SQL text, because SQLite uses a partial index only for a condition it can read.
+    return literal(value.value, literal_execute=True)
+
+
+def _in_state(*states: JobState) -> ColumnElement[bool]:
+    return or_(*(_jobs.c.state == _literal(state) for state in states))
+
+
+def _was_claimed() -> ColumnElement[bool]:
+    return _jobs.c.attempt > literal(0, literal_execute=True)
+
+
+def _changed(result: CursorResult[tuple[()]]) -> bool:
+    return result.rowcount == 1
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _not_found() -> JobNotFound:
+    return JobNotFound("That job is gone.")
+
+
+def _job(row: Row[tuple[object, ...]]) -> Job:
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        attempt=row.attempt,
+        crashes=row.crashes,
+        options=msgspec.json.decode(row.options, type=JobOptions),
+        checkpoint=row.checkpoint,
+        seed=row.seed,
+        user_id=row.user_id,
+        channel_id=row.channel_id,
+        guild_id=row.guild_id,
+        message_id=row.message_id,
+        interaction_token=row.interaction_token,
+        parent_id=row.parent_id,
+        parent_index=row.parent_index,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        seconds=row.seconds,
+        shown_at=row.shown_at,
+    )

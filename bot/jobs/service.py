@@ -1,0 +1,100 @@
+"""What commands and buttons may do with jobs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bot.errors import ShuttingDown
+from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.delivery import Delivery
+from bot.jobs.dispatcher import Dispatcher
+from bot.jobs.model import Job, JobSnapshot, NewJob, StoredImage
+from bot.jobs.progress import ProgressBoard
+from bot.jobs.queue import JobQueue, cost
+from bot.storage.images import ImageStore
+from t2i.api import CheckpointInfo
+
+
+class JobService:
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        checkpoints: Checkpoints,
+        images: ImageStore,
+        board: ProgressBoard,
+        delivery: Delivery,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._queue = queue
+        self._checkpoints = checkpoints
+        self._images = images
+        self._board = board
+        self._delivery = delivery
+        self._dispatcher = dispatcher
+
+    async def submit(self, new: NewJob) -> Job:
+        """Admit a job in one commit: when this returns it is kept, whatever crashes. The same interaction again gives
+        the same job. Raises QueueFull or ShuttingDown.
+
+        Its message is edited only after `attach_message`, so that no edit overtakes the ack.
+        """
+        if self._dispatcher.stopping:
+            raise ShuttingDown("The bot is restarting; try again in a minute. Jobs already queued keep their place.")
+        job = await self._queue.submit(new, cost=cost(new.options, await self._checkpoints.get(new.checkpoint)))
+        self._dispatcher.wake()
+        return job
+
+    async def attach_message(self, job_id: int, message_id: int) -> None:
+        """The message created at the ack is the job's one message from now on."""
+        await self._queue.attach_message(job_id, message_id)
+        self._delivery.acknowledged(job_id)
+
+    def refresh(self, job_id: int) -> None:
+        """Edit the message to what is true now, in the background; for an ack that had to be deferred."""
+        self._dispatcher.deliver(job_id)
+
+    async def get(self, job_id: int) -> Job:
+        """Raises JobNotFound."""
+        return await self._queue.get(job_id)
+
+    async def images(self, job_id: int) -> tuple[StoredImage, ...]:
+        """By index; empty before the job is rendered and after its pictures were deleted."""
+        return await self._queue.images(job_id)
+
+    async def snapshot(self, job_id: int) -> JobSnapshot:
+        """Raises JobNotFound."""
+        return await self._board.snapshot(job_id)
+
+    async def cancel(self, job_id: int) -> bool:
+        """Cancel a job that waits or is drawn, free the engine and, in the background, edit its message.
+
+        False when it was too late. Raises JobNotFound.
+        """
+        if not await self._queue.cancel(job_id):
+            return False
+        self._dispatcher.interrupt(job_id)
+        self._dispatcher.deliver(job_id)
+        return True
+
+    async def delete_images(self, job_id: int) -> None:
+        """Delete the job's pictures, and the files of those that no other job shows."""
+        async with self._images.changing:
+            for sha256 in await self._queue.delete_images(job_id):
+                await asyncio.to_thread(self._images.delete, sha256)
+
+    def read_image(self, sha256: str) -> bytes:
+        """PNG bytes, or latents; reads the disk. Raises ImageLost."""
+        return self._images.read(sha256)
+
+    async def checkpoints(self) -> tuple[CheckpointInfo, ...]:
+        """By name; known from the last start while the engine is still starting."""
+        return await self._checkpoints.all()
+
+    async def guild_checkpoint(self, guild_id: int | None) -> str | None:
+        """The checkpoint the server chose, or None."""
+        return await self._checkpoints.of_guild(guild_id)
+
+    async def set_guild_checkpoint(self, guild_id: int, name: str | None) -> None:
+        """None goes back to the bot's own default."""
+        await self._checkpoints.choose(guild_id, name)

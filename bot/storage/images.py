@@ -1,0 +1,73 @@
+"""Pictures and latents on disk, each file named by the SHA-256 of what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+
+class ImageLost(Exception):
+    """A file of the store is missing or damaged."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"The stored file {sha256} is missing or damaged.")
+
+
+class ImageStore:
+    """A folder of immutable files. A file is either whole and on disk, or not there.
+
+    Hold `changing` while a file is put and its row is committed, and while rows go and their files are deleted;
+    otherwise equal pictures of two jobs could lose the file they share.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.changing = asyncio.Lock()
+
+    def put(self, data: bytes) -> str:
+        """Keep `data`, durably, and return its SHA-256 in hex. Raises OSError when the disk refuses."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self._path(sha256)
+        if path.exists():
+            return sha256
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+        return sha256
+
+    def read(self, sha256: str) -> bytes:
+        """Raises ImageLost rather than give anything but what was put."""
+        try:
+            data = self._path(sha256).read_bytes()
+        except OSError as error:
+            raise ImageLost(sha256) from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ImageLost(sha256)
+        return data
+
+    def delete(self, sha256: str) -> None:
+        self._path(sha256).unlink(missing_ok=True)
+
+    def _path(self, sha256: str) -> Path:
+        return self._root / sha256[:2] / sha256
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is only durable once the folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

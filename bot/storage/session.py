@@ -1,0 +1,111 @@
+"""The database: one writer, many readers, and the upgrade to the newest schema.
+
+SQLite gets one writer connection that begins every transaction with BEGIN IMMEDIATE, so writers queue up in this
+process and never meet SQLITE_BUSY halfway, and a pool of `query_only` readers that see the last commit. With
+synchronous=FULL a commit that returned survives a power cut. PostgreSQL uses one ordinary pool for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, NullPool, Table, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from bot.settings import Settings
+
+_READERS = 4
+_DURABLE = {"journal_mode": "WAL", "synchronous": "FULL", "busy_timeout": "5000"}
+_WRITER = _DURABLE | {"foreign_keys": "ON"}
+_READER = _DURABLE | {"query_only": "ON", "wal_autocheckpoint": "0"}
+
+
+def database_url(settings: Settings) -> str:
+    """The operator's SQLAlchemy URL, or a SQLite file in the data folder."""
+    return settings.database_url or f"sqlite+aiosqlite:///{settings.data_dir / 'imagine.db'}"
+
+
+class Database:
+    """Transactions on one database, given by its SQLAlchemy URL (`sqlite+aiosqlite://` or `postgresql+psycopg://`)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._writer: AsyncEngine
+        self._reader: AsyncEngine
+        if self.is_sqlite:
+            self._writer = self._sqlite_engine(_WRITER, begin="BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
+            self._reader = self._sqlite_engine(_READER, begin="BEGIN", pool_size=_READERS, max_overflow=0)
+        else:
+            self._writer = self._reader = create_async_engine(self.url, pool_pre_ping=True)
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One transaction, committed when the block ends and rolled back when it raises."""
+        return self._writer.begin()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent view of what is committed; waits for no writer."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """INSERT with ON CONFLICT, which both databases spell alike."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    async def upgrade(self) -> None:
+        """Create the schema or bring it to the newest migration, all in one transaction."""
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        # A connection of its own without foreign_keys: a batch migration recreates tables, which would cascade.
+        engine = (
+            self._sqlite_engine(_DURABLE, begin="BEGIN IMMEDIATE", poolclass=NullPool)
+            if self.is_sqlite
+            else create_async_engine(self.url, poolclass=NullPool)
+        )
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(_upgrade_to_head)
+        finally:
+            await engine.dispose()
+
+    async def close(self) -> None:
+        """Close every connection; SQLite's writer goes last and folds the write-ahead log into the file."""
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+    def _sqlite_engine(self, pragmas: dict[str, str], *, begin: str, **pool: Any) -> AsyncEngine:
+        # isolation_level=None stops the driver from opening transactions by itself.
+        engine = create_async_engine(self.url, connect_args={"isolation_level": None}, **pool)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def set_pragmas(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            for name, value in pragmas.items():
+                cursor.execute(f"PRAGMA {name}={value}")
+            cursor.close()
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin_transaction(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+
+def migrations(connection: Connection | None = None) -> Config:
+    """Alembic's configuration for the migrations inside this package."""
+    config = Config()
+    config.set_main_option("script_location", "bot.storage:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgrade_to_head(connection: Connection) -> None:
+    command.upgrade(migrations(connection), "head")

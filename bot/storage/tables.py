@@ -1,0 +1,122 @@
+"""The tables, once for SQLite and PostgreSQL. A change here needs a migration; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+# Named constraints, because SQLite's batch migrations can only drop what has a name.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC on both sides; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("weight", Float, nullable=False, server_default=text("1")),
+    Column("tag", Float, nullable=False, server_default=text("0")),  # of the user's latest job, see bot.jobs.queue
+)
+
+guilds = Table(
+    "guilds",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("checkpoint", String(100)),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("info", Text, nullable=False),  # t2i.api.CheckpointInfo as JSON
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("interaction_id", BigInteger, nullable=False, unique=True),
+    Column("interaction_token", Text, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("crashes", Integer, nullable=False, server_default=text("0")),
+    Column("options", Text, nullable=False),  # bot.prompt.options.JobOptions as JSON
+    Column("checkpoint", String(100), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("cost", Float, nullable=False),
+    Column("tag", Float, nullable=False),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("guild_id", BigInteger),
+    Column("message_id", BigInteger),
+    Column("parent_id", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("jobs.id", ondelete="SET NULL")),
+    Column("parent_index", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("shown_at", UtcDateTime),
+    Column("error", Text),
+    Column("seconds", Float),
+    sqlite_autoincrement=True,  # buttons name jobs by id, so an id is never used again
+)
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *(jobs.c[c] for c in columns), sqlite_where=text(where), postgresql_where=text(where))
+
+
+_partial("ix_jobs_ready", "tag", "id", where="state = 'queued'")
+_partial("ix_jobs_waiting_by_user", "user_id", where="state = 'queued'")
+_partial("ix_jobs_running_by_user", "user_id", where="state = 'running'")
+_partial("ix_jobs_served", "tag", where="attempt > 0")
+_partial("ix_jobs_unshown", "id", where="shown_at IS NULL")
+
+images = Table(
+    "images",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("index", Integer, primary_key=True),
+    Column("seed", BigInteger, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("latents_sha256", String(64), nullable=False, index=True),
+)
