@@ -89,7 +89,7 @@ class Trainer:
         ).to(memory_format=torch.channels_last)
         _zero_last_layer(self.unet)
         self.ema = {name: weight.detach().clone() for name, weight in self.unet.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=config.learning_rate, weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True)
         self.step = 0
         self.losses: list[float] = []
         self._stop = False
@@ -154,8 +154,7 @@ class Trainer:
     def _update_ema(self) -> None:
         # A short memory at first, so that early samples are not the initial weights.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        for name, weight in self.unet.state_dict().items():
-            self.ema[name].lerp_(weight, 1 - decay)
+        torch._foreach_lerp_(list(self.ema.values()), list(self.unet.state_dict().values()), 1 - decay)
 
     @torch.inference_mode()
     def sample(self, path: Path) -> None:
