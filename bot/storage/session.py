@@ -60,20 +60,21 @@ class Database:
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     async def upgrade(self) -> None:
-        """Create the schema or bring it to the newest migration, all in one transaction."""
-        if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-        # A connection of its own without foreign_keys: a batch migration recreates tables, which would cascade.
-        engine = (
-            self._sqlite_engine(_DURABLE, begin="BEGIN IMMEDIATE", poolclass=NullPool)
-            if self.is_sqlite
-            else create_async_engine(self.url, poolclass=NullPool)
-        )
-        try:
-            async with engine.begin() as connection:
-                await connection.run_sync(_upgrade_to_head)
-        finally:
-            await engine.dispose()
+        """Create the schema or bring it to the newest migration, all or nothing."""
+        async with self.altering() as connection:
+            await connection.run_sync(_upgrade_to_head)
+
+    @asynccontextmanager
+    async def altering(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that may change the schema."""
+        if self.is_sqlite:
+            Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            # Without foreign_keys: a batch migration makes a table anew, and dropping the old one would cascade.
+            engine = self._sqlite_engine(_DURABLE, begin="BEGIN IMMEDIATE", poolclass=NullPool)
+        else:
+            engine = create_async_engine(self.url, poolclass=NullPool)
+        async with engine.begin() as connection:
+            yield connection
 
     async def close(self) -> None:
         """Close every connection; SQLite's writer goes last and folds the write-ahead log into the file."""
@@ -98,14 +99,9 @@ class Database:
         return engine
 
 
-def migrations(connection: Connection | None = None) -> Config:
-    """Alembic's configuration for the migrations inside this package."""
+def _upgrade_to_head(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "bot.storage:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    return config
-
-
-def _upgrade_to_head(connection: Connection) -> None:
-    command.upgrade(migrations(connection), "head")
+    command.upgrade(config, "head")
