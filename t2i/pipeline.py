@@ -50,8 +50,8 @@ class Pipeline:
     ) -> Result:
         """Draw a request to the end.
 
-        `noise`: the initial latents [images, C, h, w], instead of the seeds' own. `on_step(step, steps)` is called after
-        every step. Raises InvalidRequest or EngineError.
+        `noise`: the initial latents [images, C, h, w], instead of the seeds' own. `on_step(step, steps)` is called
+        after every step. Raises InvalidRequest or EngineError.
         """
         began = time.monotonic()
         sequence = runner.admit(self._model, request, "", noise)

@@ -46,7 +46,7 @@ def describe(path: Path) -> CheckpointInfo:
 
 
 def load(name_or_path: str | Path, device: str = "auto", checkpoints_dir: Path | None = None) -> Model:
-    """Load a checkpoint to a device (auto, cpu, cuda, mps). Raises CheckpointError or EngineError; nothing stays half-loaded."""
+    """Load a checkpoint to a device (auto, cpu, cuda, mps). Raises CheckpointError or EngineError."""
     folder = resolve(name_or_path, checkpoints_dir)
     from t2i.families.cascade import Cascade
 
@@ -60,7 +60,7 @@ def pick_device(name: str) -> torch.device:
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in usable.items() if there))
-    kind = name.split(":")[0]
+    kind = name.partition(":")[0]
     if kind not in usable:
         raise EngineError(f"There is no device {name!r}; choose auto, cpu, cuda or mps.", code="device")
     if not usable[kind]:

@@ -11,19 +11,20 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from t2i.families import cascade
-from t2i.families.networks import CHANNELS, build_network
+from t2i.families.networks import CHANNELS, NetworkShape, build_network
 from t2i.families.text import quantize
 
 _TEXT_DIM = 32
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_UNKNOWN = "[UNK]"
+_SPECIAL = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]")
 
 
 def build(folder: Path, seed: int = 0, *, steps: int = 8) -> Path:
     """Write the checkpoint into `folder`, named after it, and return the folder. 16 px pictures, upsampled to 64 px."""
     torch.manual_seed(seed)
-    shared = {"text_dim": _TEXT_DIM, "block_out_channels": [32, 32], "attention": [False, True], "patch": 4}
-    base = build_network(resolution=16, **shared)
-    upsampler = build_network(resolution=64, condition_channels=CHANNELS, **shared)
+    shape = NetworkShape(block_out_channels=[32, 32], attention=[False, True], patch=4)
+    base = build_network(shape, resolution=16, text_dim=_TEXT_DIM)
+    upsampler = build_network(shape, resolution=64, text_dim=_TEXT_DIM, condition_channels=CHANNELS)
     folder.mkdir(parents=True, exist_ok=True)
     index = {
         "name": folder.name,
@@ -45,7 +46,7 @@ def _write_text_encoder(folder: Path) -> None:
     from transformers import BertConfig, BertModel
 
     vocabulary = {token: index for index, token in enumerate((*_SPECIAL, *map(chr, range(33, 127))))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", continuing_subword_prefix=""))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=_UNKNOWN, continuing_subword_prefix=""))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -61,5 +62,6 @@ def _write_text_encoder(folder: Path) -> None:
         max_position_embeddings=32,
     )
     (folder / "config.json").write_text(json.dumps(config.to_diff_dict()))
-    weights = {name: weight for name, weight in BertModel(config, add_pooling_layer=False).state_dict().items()}
-    save_file(quantize({name: w for name, w in weights.items() if w.is_floating_point()}), folder / "model.safetensors")
+    weights = BertModel(config, add_pooling_layer=False).state_dict()
+    kept = {name: weight for name, weight in weights.items() if weight.is_floating_point()}
+    save_file(quantize(kept), folder / "model.safetensors")

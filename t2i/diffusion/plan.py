@@ -5,9 +5,9 @@ Every step of every sampler here has the form
     d0 = clamp(P x + Q out)            the clean picture this step believes in
     x' = A x + B d0 + C h + D z        h: the last step's d0, z: fresh noise
 
-so requests with different samplers, step counts and positions share one batch and one fused update. With the plain
-probability-flow update Euler in sigma, DDIM without noise and Euler on a rectified flow are the same line (Song 2020,
-"DDIM", §4.3); so are Euler ancestral, DDPM and DDIM with eta = 1. They keep their usual names.
+so requests with different samplers, step counts and positions share one batch and one fused update. Euler in sigma,
+DDIM without noise and Euler on a rectified flow are the same line (Song 2020, "DDIM", §4.3); so are Euler ancestral,
+DDPM and DDIM with eta = 1. They keep their usual names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Coefficients(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`timesteps` [n], noisiest first; `table` [n, 6], a row of Coefficients each; noise level before the first step."""
+    """`timesteps` [n], noisiest first; `table` [n, 6], a row of Coefficients each; the noise level at the start."""
 
     sampler: str
     timesteps: tuple[int, ...]
@@ -82,7 +82,7 @@ def _ddim(alpha: float, sigma: float, next_alpha: float, next_sigma: float, eta:
 
 
 def _dpmpp_2m(alpha: FloatArray, sigma: FloatArray) -> list[Coefficients]:
-    """DPM-Solver++(2M) (Lu 2022, algorithm 2); first order where the log-SNR is infinite: at pure noise and at the data."""
+    """DPM-Solver++(2M) (Lu 2022, algorithm 2); first order next to an infinite log-SNR: pure noise and the data."""
     with np.errstate(divide="ignore"):
         log_snr = np.log(alpha) - np.log(sigma)
     rows = []

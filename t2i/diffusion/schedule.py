@@ -29,7 +29,7 @@ def flow_schedule(num_timesteps: int = 1000) -> Schedule:
 
 
 def trailing_timesteps(num_timesteps: int, steps: int) -> list[int]:
-    """`steps` timesteps, ascending, evenly spaced down from the noisiest (Lin 2023, "Common Diffusion Noise Schedules")."""
+    """`steps` timesteps, ascending, evenly spaced down from the noisiest (Lin 2023, §3.3)."""
     if not 1 <= steps <= num_timesteps:
         raise ValueError(f"{steps} steps cannot be had from {num_timesteps} timesteps.")
     return sorted({round(num_timesteps - i * num_timesteps / steps) - 1 for i in range(steps)})
@@ -38,8 +38,8 @@ def trailing_timesteps(num_timesteps: int, steps: int) -> list[int]:
 def space_timesteps(num_timesteps: int, spec: str) -> list[int]:
     """Timesteps, ascending, for a respacing string as GLIDE and guided-diffusion write it.
 
-    "10,10,7" divides the schedule into equal sections, the first the least noisy, and takes so many timesteps from each,
-    from its first through its last; "ddim25" strides evenly from 0; "fast27" is GLIDE's hand-tuned choice. Raises
+    "10,10,7" divides the schedule into equal sections, the first the least noisy, and takes so many timesteps from
+    each, from its first through its last; "ddim25" strides evenly from 0; "fast27" is GLIDE's hand-tuned choice. Raises
     ValueError saying what cannot be.
     """
     if spec == "fast27":
@@ -50,16 +50,16 @@ def space_timesteps(num_timesteps: int, spec: str) -> list[int]:
         return _strided(num_timesteps, _count(spec.removeprefix("ddim"), spec), spec)
     counts = [_count(part, spec) for part in spec.split(",")]
     size, extra = divmod(num_timesteps, len(counts))
-    timesteps: list[int] = []
+    spaced: list[int] = []
     start = 0
     for index, count in enumerate(counts):
         section = size + (1 if index < extra else 0)
         if count > section:
             raise ValueError(f"A section of {section} timesteps cannot be divided into {count} steps ({spec!r}).")
         stride = (section - 1) / (count - 1) if count > 1 else 1.0
-        timesteps += [start + round(stride * i) for i in range(count)]
+        spaced += [start + round(stride * i) for i in range(count)]
         start += section
-    return timesteps
+    return spaced
 
 
 def _strided(num_timesteps: int, count: int, spec: str) -> list[int]:

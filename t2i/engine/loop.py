@@ -30,10 +30,10 @@ from t2i.api import (
     Submit,
     validate,
 )
-from t2i.checkpoints import Model
 from t2i.engine import runner
 from t2i.engine.models import Models
 from t2i.engine.scheduler import choose
+from t2i.families.model import Model
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from t2i import checkpoints
 from t2i.api import CheckpointError, CheckpointInfo
-from t2i.checkpoints import Model
+from t2i.families.model import Model
 
 
 class Models:

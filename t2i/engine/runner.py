@@ -136,7 +136,9 @@ def step(model: Model, sequences: list[Sequence]) -> None:
     latents = A * latents + B * denoised + C * history + D * noise
     if not torch.isfinite(latents).all():
         raise EngineError("The picture came out as noise the model could not resolve; try again.", code="numerics")
-    for sequence, own, clean in zip(sequences, latents.split(counts), denoised.split(counts), strict=True):
+    for sequence, own, clean in zip(
+        sequences, torch.split(latents, counts), torch.split(denoised, counts), strict=True
+    ):
         sequence.advance(model, own, clean)
 
 
@@ -182,11 +184,12 @@ def _guided_prediction(model: Model, stage: str, sequences: list[Sequence]) -> T
         torch.cat(previous) if previous else None,
     )
     parts = []
-    for sequence, rows in zip(sequences, output.split([sequence.rows for sequence in sequences]), strict=True):
-        if sequence.guided:
-            conditional, unconditional = rows.chunk(2)
-            rows = unconditional + sequence.stage.guidance_scale * (conditional - unconditional)
-        parts.append(rows)
+    for sequence, rows in zip(sequences, torch.split(output, [sequence.rows for sequence in sequences]), strict=True):
+        if not sequence.guided:
+            parts.append(rows)
+            continue
+        conditional, unconditional = rows.chunk(2)
+        parts.append(unconditional + sequence.stage.guidance_scale * (conditional - unconditional))
     return torch.cat(parts)
 
 
@@ -199,7 +202,9 @@ def _initial_latents(model: Model, request: GenerationRequest, stage: Stage) -> 
     except (SafetensorError, KeyError) as error:
         raise InvalidRequest("latents", "The starting picture's latents cannot be read.") from error
     if any(latents.shape != stage.shape for latents in loaded):
-        raise InvalidRequest("latents", f"The starting picture was drawn by another kind of model than {model.info.name}.")
+        raise InvalidRequest(
+            "latents", f"The starting picture was drawn by another kind of model than {model.info.name}."
+        )
     if len(loaded) == 1:
         loaded *= request.images
     return torch.stack(loaded).to(model.device, torch.float32)

@@ -39,7 +39,7 @@ class Model(Protocol):
     def predict(
         self, stage: str, latents: Tensor, timesteps: Tensor, text: TextStates, previous: Tensor | None
     ) -> Tensor:
-        """The network's output for a batch: latents [n, C, h, w], timesteps [n]; `previous`: the last stage's latents."""
+        """The network's output for latents [n, C, h, w] at timesteps [n]; `previous`: what the stage before drew."""
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """Pictures of clean latents."""

@@ -7,7 +7,7 @@ pooled sentence vector added to the time embedding.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -20,24 +20,27 @@ CHANNELS = 4
 """Red, green, blue and alpha; colours premultiplied by alpha, all in -1..1."""
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """Channels of each level, finest first, and which of them attend to the tokens."""
+
+    block_out_channels: list[int]
+    attention: list[bool]
+    patch: int
+
+
 def build_network(
-    *,
-    resolution: int,
-    patch: int,
-    block_out_channels: list[int],
-    attention: list[bool],
-    text_dim: int,
-    condition_channels: int = 0,
+    shape: NetworkShape, *, resolution: int, text_dim: int, condition_channels: int = 0
 ) -> UNet2DConditionModel:
-    """A UNet for `resolution` px pictures; `attention` says which levels, finest first, attend to the tokens."""
-    channels = CHANNELS * patch**2
-    down = ["CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attention]
-    up = ["CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attention)]
+    """A UNet with fresh weights for `resolution` px pictures."""
+    channels = CHANNELS * shape.patch**2
+    down = ["CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in shape.attention]
+    up = ["CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(shape.attention)]
     return UNet2DConditionModel(
-        sample_size=resolution // patch,
+        sample_size=resolution // shape.patch,
         in_channels=channels + condition_channels,
         out_channels=channels,
-        block_out_channels=tuple(block_out_channels),
+        block_out_channels=tuple(shape.block_out_channels),
         down_block_types=tuple(down),
         up_block_types=tuple(up),
         layers_per_block=1,
@@ -91,7 +94,7 @@ def _patch(unet: UNet2DConditionModel) -> int:
 
 
 def _forward(unet: UNet2DConditionModel, packed: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-    sample: Any = unet(
+    sample: Tensor = unet(
         packed.to(memory_format=torch.channels_last),
         timesteps,
         encoder_hidden_states=text.tokens,

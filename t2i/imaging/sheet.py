@@ -19,9 +19,10 @@ def make_sheet(images: list[Image.Image], side: int | None = None) -> Image.Imag
     width, height = (side, side) if side else images[0].size
     sheet = Image.new("RGBA", (columns * width, rows * height))
     for index, image in enumerate(images):
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        sheet.paste(image, (index % columns * width, index // columns * height))
+        sheet.paste(
+            image.resize((width, height), Image.Resampling.BICUBIC),
+            (index % columns * width, index // columns * height),
+        )
     return sheet
 
 

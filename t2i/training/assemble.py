@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
@@ -37,10 +36,10 @@ def _averaged(config_path: Path, text_encoder: Path) -> UNet2DConditionModel:
     if not state.exists():
         raise TrainingError(f"{config.out} holds no trained network yet: run t2i train {config.task} first.")
     unet = build_network(
+        config.network,
         resolution=config.resolution,
         text_dim=json.loads((text_encoder / "config.json").read_text())["hidden_size"],
         condition_channels=TASKS[config.task].condition_channels,
-        **asdict(config.network),
     )
     with safe_open(state, "pt") as file:
         unet.load_state_dict(

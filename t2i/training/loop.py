@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import safe_open
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2i.api import T2IError
-from t2i.families.networks import build_network
+from t2i.families.networks import NetworkShape, build_network
 from t2i.families.text import TextEncoder, TextStates
 from t2i.training.data import Composer, load_folder
 from t2i.training.tasks import TASKS
@@ -29,13 +30,6 @@ from t2i.training.tasks import TASKS
 
 class TrainingError(T2IError):
     """A training run cannot start or go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    block_out_channels: list[int]
-    attention: list[bool]
-    patch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ class Config:
     resolution: int
     batch_size: int
     steps: int
-    network: Network
+    network: NetworkShape
     learning_rate: float = 8e-4
     warmup: int = 200
     ema_decay: float = 0.999
@@ -62,7 +56,7 @@ class Config:
 def read_config(path: Path) -> Config:
     try:
         values = tomllib.loads(path.read_text())
-        config = Config(**{**values, "network": Network(**values["network"])})
+        config = Config(**{**values, "network": NetworkShape(**values["network"])})
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is not a training configuration: {error}.") from error
     if config.task not in TASKS:
@@ -82,14 +76,16 @@ class Trainer:
         self.composer = Composer(load_folder(data, config.resolution), config.seed)
         self.encoder = TextEncoder(data / "text_encoder", torch.device("cpu"))
         self.unet = build_network(
+            config.network,
             resolution=config.resolution,
             text_dim=self.encoder.dim,
             condition_channels=self.task.condition_channels,
-            **asdict(config.network),
         ).to(memory_format=torch.channels_last)
         _zero_last_layer(self.unet)
         self.ema = {name: weight.detach().clone() for name, weight in self.unet.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True
+        )
         self.step = 0
         self.losses: list[float] = []
         self._stop = False
@@ -212,10 +208,10 @@ class Trainer:
         return True
 
 
-def _zero_last_layer(unet: torch.nn.Module) -> None:
+def _zero_last_layer(unet: UNet2DConditionModel) -> None:
     """Start from predicting nothing: the mean picture, or the plain interpolation."""
-    torch.nn.init.zeros_(unet.conv_out.weight)  # type: ignore[arg-type]
-    torch.nn.init.zeros_(unet.conv_out.bias)  # type: ignore[arg-type]
+    torch.nn.init.zeros_(unet.conv_out.weight)
+    torch.nn.init.zeros_(unet.conv_out.bias)
 
 
 def _sheet(latents: Tensor) -> Image.Image:

