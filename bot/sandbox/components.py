@@ -135,33 +135,8 @@ class _Checker:
         self._next_id = max(self._next_id, component["id"]) + 1
         if "custom_id" in component:
             self._custom_id(path, component)
-        match kind:
-            case Kind.ACTION_ROW:
-                self._row(path, component)
-            case Kind.BUTTON:
-                self._button(path, component)
-            case Kind.STRING_SELECT | Kind.USER_SELECT | Kind.ROLE_SELECT:
-                self._select(path, component)
-            case Kind.MENTIONABLE_SELECT | Kind.CHANNEL_SELECT:
-                self._select(path, component)
-            case Kind.TEXT_INPUT:
-                self._text_input(path, component)
-            case Kind.SECTION:
-                self._section(path, component)
-            case Kind.TEXT_DISPLAY:
-                self.text(f"{path}.content", component, "content", 1, MAX_TEXT)
-                component.setdefault("content", "")
-            case Kind.THUMBNAIL:
-                self.text(f"{path}.description", component, "description", 0, MAX_ALT_TEXT)
-                component["media"] = self._resolved(f"{path}.media", component.get("media"))
-            case Kind.MEDIA_GALLERY:
-                self._gallery(path, component)
-            case Kind.FILE:
-                self._file(path, component)
-            case Kind.CONTAINER:
-                self._container(path, component)
-            case Kind.LABEL:
-                self._label(path, component)
+        if check := _CHECKS.get(Kind(kind)):
+            check(self, path, component)
         return component
 
     def _custom_id(self, path: str, component: Json) -> None:
@@ -234,6 +209,14 @@ class _Checker:
         self.text(f"{path}.placeholder", field, "placeholder", 0, 100)
         self.text(f"{path}.value", field, "value", 0, 4000)
 
+    def _text_display(self, path: str, component: Json) -> None:
+        self.text(f"{path}.content", component, "content", 1, MAX_TEXT)
+        component.setdefault("content", "")
+
+    def _thumbnail(self, path: str, component: Json) -> None:
+        self.text(f"{path}.description", component, "description", 0, MAX_ALT_TEXT)
+        component["media"] = self._resolved(f"{path}.media", component.get("media"))
+
     def _section(self, path: str, section: Json) -> None:
         children = section.get("components", [])
         self.errors.count(f"{path}.components", len(children), 1, 3)
@@ -293,3 +276,19 @@ class _Checker:
             )
             return {"url": url}
         return resolved
+
+
+_CHECKS: dict[Kind, Callable[[_Checker, str, Json], None]] = {
+    Kind.ACTION_ROW: _Checker._row,
+    Kind.BUTTON: _Checker._button,
+    **dict.fromkeys(SELECTS, _Checker._select),
+    Kind.TEXT_INPUT: _Checker._text_input,
+    Kind.SECTION: _Checker._section,
+    Kind.TEXT_DISPLAY: _Checker._text_display,
+    Kind.THUMBNAIL: _Checker._thumbnail,
+    Kind.MEDIA_GALLERY: _Checker._gallery,
+    Kind.FILE: _Checker._file,
+    Kind.CONTAINER: _Checker._container,
+    Kind.LABEL: _Checker._label,
+}
+"""What each kind must satisfy beyond its place in the tree and its custom id."""

@@ -20,7 +20,6 @@ from bot.sandbox.gateway import Gateway
 from bot.sandbox.invocation import command_data
 from bot.sandbox.messages import Messages, Origin
 from bot.sandbox.model import Channel, Json, Message, MessageFlag, MessageType, User
-from bot.sandbox.permissions import Permission
 from bot.sandbox.uploads import Upload
 from bot.sandbox.world import World
 
@@ -52,6 +51,17 @@ _ANSWERS = {
     InteractionType.AUTOCOMPLETE: frozenset({Callback.AUTOCOMPLETE_RESULT}),
     InteractionType.MODAL_SUBMIT: frozenset({Callback.MESSAGE, Callback.DEFERRED_MESSAGE, *_ON_MESSAGE}),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A slash command as somebody filled it in; `subcommand` has two words where there is a group."""
+
+    user: User
+    channel: Channel
+    name: str
+    subcommand: str | None
+    options: Json
 
 
 @dataclass(slots=True, eq=False)
@@ -96,20 +106,17 @@ class Interactions:
 
     # --- what people do ---------------------------------------------------------------------------------------------
 
-    def command(self, user: User, channel: Channel, name: str, subcommand: str | None, options: Json) -> Interaction:
+    def command(self, call: Call) -> Interaction:
         """Raises SandboxRefusal when Discord's client would not let the user send this."""
-        command = self._usable(user, channel, name)
-        data = command_data(self._world, command, subcommand, options)
-        metadata = {"name": name, "command_type": 1}
-        return self._begin(InteractionType.COMMAND, user, channel, data, metadata)
+        command = self._usable(call)
+        data = command_data(self._world, command, call.subcommand, call.options)
+        metadata = {"name": call.name, "command_type": 1}
+        return self._begin(InteractionType.COMMAND, call.user, call.channel, data, metadata=metadata)
 
-    async def autocomplete(
-        self, user: User, channel: Channel, name: str, subcommand: str | None, options: Json, focused: str
-    ) -> list[Json]:
-        """The bot's suggestions; none when it does not answer in time."""
-        command = self._usable(user, channel, name)
-        data = command_data(self._world, command, subcommand, options, focused)
-        interaction = self._begin(InteractionType.AUTOCOMPLETE, user, channel, data, {})
+    async def autocomplete(self, call: Call, focused: str) -> list[Json]:
+        """The bot's suggestions for the option `focused`; none when it does not answer in time."""
+        data = command_data(self._world, self._usable(call), call.subcommand, call.options, focused)
+        interaction = self._begin(InteractionType.AUTOCOMPLETE, call.user, call.channel, data, metadata={})
         try:
             return await asyncio.wait_for(interaction.choices, self._ack_seconds)
         except TimeoutError:
@@ -126,7 +133,7 @@ class Interactions:
         if component["type"] in SELECTS:
             data |= self._selection(component, values)
         metadata = {"interacted_message_id": str(message.id)}
-        return self._begin(InteractionType.COMPONENT, user, message.channel, data, metadata, message)
+        return self._begin(InteractionType.COMPONENT, user, message.channel, data, metadata=metadata, source=message)
 
     def submit(self, user: User, opened_by: int, custom_id: str, fields: dict[str, Any]) -> Interaction:
         """A filled-in form. Raises SandboxRefusal when that form is not open, or a field is not as it must be."""
@@ -138,16 +145,18 @@ class Interactions:
         data = {"custom_id": custom_id, "components": _filled(opener.modal["components"], fields)}
         opener.modal = None
         metadata = {"triggering_interaction_metadata": opener.metadata}
-        return self._begin(InteractionType.MODAL_SUBMIT, user, opener.channel, data, metadata, opener.source)
+        return self._begin(
+            InteractionType.MODAL_SUBMIT, user, opener.channel, data, metadata=metadata, source=opener.source
+        )
 
-    def _usable(self, user: User, channel: Channel, name: str) -> Json:
-        usable = {command["name"]: command for command in self._commands.usable(user.id, channel)}
-        if name in usable:
-            return usable[name]
+    def _usable(self, call: Call) -> Json:
+        usable = {command["name"]: command for command in self._commands.usable(call.user.id, call.channel)}
+        if call.name in usable:
+            return usable[call.name]
         known = (c["name"] for scope in (None, self._world.guild.id) for c in self._commands.listed(scope))
-        if name in known:
-            raise SandboxRefusal(f"You may not use /{name} here.", 403)
-        raise SandboxRefusal(f"There is no command named /{name}.", 404)
+        if call.name in known:
+            raise SandboxRefusal(f"You may not use /{call.name} here.", 403)
+        raise SandboxRefusal(f"There is no command named /{call.name}.", 404)
 
     def _selection(self, component: Json, values: list[str]) -> Json:
         low, high = component.get("min_values", 1), component.get("max_values", 1)
@@ -182,6 +191,7 @@ class Interactions:
         user: User,
         channel: Channel,
         data: Json,
+        *,
         metadata: Json,
         source: Message | None = None,
     ) -> Interaction:
@@ -376,10 +386,6 @@ def callback_response(interaction: Interaction) -> Json:
     if callback is not Callback.DEFERRED_UPDATE:
         resource["message"] = message.json()
     return {"interaction": described, "resource": resource}
-
-
-def may_see(world: World, user: User, channel: Channel) -> bool:
-    return Permission.VIEW_CHANNEL in world.permissions(user.id, channel)
 
 
 def _asks_ephemeral(data: Json) -> bool:

@@ -74,7 +74,7 @@ class _Options:
                 # What stands in the focused field is unfinished, so it goes out as it was typed.
                 typed = "" if value is None else value
                 built.append({"name": name, "type": option["type"], "value": typed, "focused": True})
-            elif value is None or value == "" and option["type"] != OptionType.STRING:
+            elif value is None or (value == "" and option["type"] != OptionType.STRING):
                 if option.get("required") and self._focused is None:
                     raise SandboxRefusal(f"The option {name} of /{self._command} is required.")
             else:

@@ -26,7 +26,7 @@ from bot.sandbox.events import (
     TypingStarted,
 )
 from bot.sandbox.gateway import Gateway
-from bot.sandbox.interactions import Interactions
+from bot.sandbox.interactions import Call, Interactions
 from bot.sandbox.messages import Messages
 from bot.sandbox.model import Channel, Json, Message, User
 from bot.sandbox.permissions import Permission, in_guild
@@ -73,7 +73,7 @@ class Live:
     async def state(self, request: web.Request) -> web.Response:
         user = self._user(request.query.get("user"))
         world = self._world
-        channels = [channel for channel in world.channels().values() if self._sees(user, channel)]
+        channels = self._visible_channels(user)
         member = world.guild.members[user.id]
         return json_response(
             {
@@ -81,7 +81,7 @@ class Live:
                 "users": [self._user_json(other) for other in world.users.values()],
                 "guild": {"id": str(world.guild.id), "name": world.guild.name},
                 "channels": [self._channel_json(user, channel) for channel in channels],
-                "commands": self._all_usable(user, channels),
+                "commands": self._usable_commands(user),
                 "messages": {str(channel.id): _shown(channel, user) for channel in channels},
                 "permissions": str(int(in_guild(world.guild, member))),
                 "bot_online": self._gateway.online,
@@ -108,12 +108,14 @@ class Live:
     def _user_json(self, user: User) -> Json:
         guild = self._world.guild
         member = guild.members.get(user.id)
+        worn = [guild.roles[role_id] for role_id in member.role_ids] if member else []
+        roles = sorted(worn, key=lambda role: role.position, reverse=True)
         return {
             "id": str(user.id),
             "username": user.username,
             "display_name": user.display_name,
             "avatar_color": user.colour,
-            "roles": [guild.roles[role_id].name for role_id in member.role_ids] if member else [],
+            "roles": [{"id": str(role.id), "name": role.name, "color": role.colour} for role in roles],
             "owner": user.id == guild.owner_id,
             "bot": user.bot,
         }
@@ -130,31 +132,24 @@ class Live:
             "commands": [command["name"] for command in self._commands.usable(user.id, channel)],
         }
 
-    def _all_usable(self, user: User, channels: list[Channel]) -> list[Json]:
+    def _visible_channels(self, user: User) -> list[Channel]:
+        return [channel for channel in self._world.channels().values() if self._sees(user, channel)]
+
+    def _usable_commands(self, user: User) -> list[Json]:
+        """What the user may use in at least one channel."""
+        channels = self._visible_channels(user)
         usable = (command for channel in channels for command in self._commands.usable(user.id, channel))
         return list({command["id"]: command for command in usable}.values())
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
     async def command(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        user, channel = self._place(body)
-        interaction = self._interactions.command(
-            user, channel, str(body.get("command")), body.get("subcommand"), body.get("options") or {}
-        )
+        interaction = self._interactions.command(self._call(await request.json()))
         return json_response({"interaction_id": str(interaction.id)})
 
     async def autocomplete(self, request: web.Request) -> web.Response:
         body = await request.json()
-        user, channel = self._place(body)
-        choices = await self._interactions.autocomplete(
-            user,
-            channel,
-            str(body.get("command")),
-            body.get("subcommand"),
-            body.get("options") or {},
-            str(body.get("focused")),
-        )
+        choices = await self._interactions.autocomplete(self._call(body), str(body.get("focused")))
         return json_response({"choices": [{"name": choice["name"], "value": choice["value"]} for choice in choices]})
 
     async def component(self, request: web.Request) -> web.Response:
@@ -196,6 +191,10 @@ class Live:
         self._messages.delete(message)
         return json_response({})
 
+    def _call(self, body: Json) -> Call:
+        user, channel = self._place(body)
+        return Call(user, channel, str(body.get("command")), body.get("subcommand"), body.get("options") or {})
+
     def _place(self, body: Json) -> tuple[User, Channel]:
         user = self._user(body.get("user"))
         channel = self._world.channels().get(_number(body.get("channel_id")))
@@ -226,41 +225,52 @@ class Live:
 
     def _hear(self, event: Event) -> None:
         for viewer in self._viewers:
-            told = self._told(event, viewer.user)
-            if told is not None:
-                op, data = told
-                viewer.outgoing.put_nowait({"op": op, "d": data})
+            if self._concerns(event, viewer.user) and (told := self._told(event, viewer.user)):
+                viewer.outgoing.put_nowait({"op": told[0], "d": told[1]})
 
-    def _told(self, event: Event, user: User) -> tuple[str, Json] | None:
-        """What this user's page hears of an event; None for what is not theirs to see."""
+    def _concerns(self, event: Event, user: User) -> bool:
         match event:
-            case MessageCreated(message) | MessageUpdated(message) | MessageDeleted(message) if not (
-                message.visible(user.id) and self._sees(user, message.channel)
-            ):
-                return None
+            case MessageCreated(message) | MessageUpdated(message) | MessageDeleted(message):
+                return message.visible(user.id) and self._sees(user, message.channel)
+            case TypingStarted(channel, _):
+                return self._sees(user, channel)
+            case InteractionAcknowledged() | InteractionFailed() | ModalOpened():
+                return event.user_id == user.id
+        return True
+
+    def _told(self, event: Event, user: User) -> tuple[str, Any] | None:
+        """An event as the page hears it: its op and its data."""
+        told: tuple[str, Any] | None = None
+        match event:
             case MessageCreated(message):
-                return "message_create", message.json()
+                told = "message_create", message.json()
             case MessageUpdated(message):
-                return "message_update", message.json()
+                told = "message_update", message.json()
             case MessageDeleted(message):
-                return "message_delete", {"id": str(message.id), "channel_id": str(message.channel.id)}
-            case TypingStarted(channel, typist) if self._sees(user, channel):
-                return "typing", {"channel_id": str(channel.id), "user": self._user_json(typist)}
-            case CommandsChanged() | ChannelUpdated() | ChannelDeleted() | BotRemoved():
-                channels = [channel for channel in self._world.channels().values() if self._sees(user, channel)]
-                shown = [self._channel_json(user, channel) for channel in channels]
-                return "commands", {"commands": self._all_usable(user, channels), "channels": shown}
+                told = "message_delete", {"id": str(message.id), "channel_id": str(message.channel.id)}
+            case TypingStarted(channel, typist):
+                told = "typing", {"channel_id": str(channel.id), "user_id": str(typist.id)}
+            case CommandsChanged() | BotRemoved():
+                told = "commands", self._usable_commands(user)
+            case ChannelUpdated() | ChannelDeleted():
+                told = "channels", [self._channel_json(user, channel) for channel in self._visible_channels(user)]
             case PresenceChanged(online):
-                return "presence", {"bot_online": online}
-            case InteractionFailed(interaction_id, user_id, sentence) if user_id == user.id:
-                return "interaction_failed", {"interaction_id": str(interaction_id), "message": sentence}
-            case InteractionAcknowledged(interaction_id, user_id, callback, message) if user_id == user.id:
-                message_id = str(message.id) if message else None
-                told = {"interaction_id": str(interaction_id), "callback": callback, "message_id": message_id}
-                return "interaction_ack", told
-            case ModalOpened(interaction_id, user_id, modal) if user_id == user.id:
-                return "modal", {"interaction_id": str(interaction_id), **modal}
-        return None
+                told = "presence", {"bot_online": online}
+            case InteractionFailed():
+                told = "interaction_failed", {"interaction_id": str(event.interaction_id), "message": event.sentence}
+            case InteractionAcknowledged():
+                told = "interaction_answered", _answered(event)
+            case ModalOpened():
+                told = "modal", {"interaction_id": str(event.interaction_id), **event.modal}
+        return told
+
+
+def _answered(event: InteractionAcknowledged) -> Json:
+    return {
+        "interaction_id": str(event.interaction_id),
+        "callback": event.callback,
+        "message_id": str(event.message.id) if event.message else None,
+    }
 
 
 async def _pump(ws: web.WebSocketResponse, outgoing: asyncio.Queue[Json]) -> None:

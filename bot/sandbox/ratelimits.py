@@ -1,4 +1,4 @@
-"""Rate limits as Discord announces them: a bucket per route and major parameter, its state in every answer's headers."""
+"""Rate limits as Discord announces them: a bucket per route and major parameter, its state in each answer's headers."""
 
 from __future__ import annotations
 

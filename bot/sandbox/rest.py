@@ -33,6 +33,7 @@ class Rest:
         world: World,
         token: str,
         gateway: Gateway,
+        *,
         commands: Commands,
         messages: Messages,
         interactions: Interactions,
@@ -88,10 +89,9 @@ class Rest:
     @web.middleware
     async def authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Interaction callbacks and webhooks carry their token in the address; everything else needs the bot's."""
-        route = request.match_info.route.resource
-        public = ("/interactions/", "/webhooks/", "/gateway")
-        path = route.canonical.removeprefix("/api/v10") if route is not None else ""
-        if path == "/gateway" or path.startswith(public[:2]):
+        resource = request.match_info.route.resource
+        path = resource.canonical.removeprefix("/api/v10") if resource is not None else ""
+        if not path or path == "/gateway" or path.startswith(("/interactions/", "/webhooks/")):
             return await handler(request)
         if request.headers.get("Authorization") != f"Bot {self._token}":
             raise DiscordError(Refusal.UNAUTHORIZED)

@@ -31,7 +31,7 @@ class Sandbox:
     def __init__(
         self,
         *,
-        token: str = "sandbox",
+        token: str = "sandbox",  # noqa: S107 - it guards nothing: only this machine is served
         privileged_intents: Intent = Intent.NONE,
         rate_limits: bool = True,
         ack_seconds: float = 3.0,
@@ -55,7 +55,14 @@ class Sandbox:
         )
         self.faults = Faults(self.world, self.gateway, self.messages)
         self._rate_limits = RateLimits(enforce=rate_limits)
-        self._rest = Rest(self.world, token, self.gateway, self.commands, self.messages, self.interactions)
+        self._rest = Rest(
+            self.world,
+            token,
+            self.gateway,
+            commands=self.commands,
+            messages=self.messages,
+            interactions=self.interactions,
+        )
         self._live = Live(self.world, self.gateway, self.commands, self.messages, self.interactions)
         self._runner: web.AppRunner | None = None
 

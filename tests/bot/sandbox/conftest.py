@@ -49,7 +49,9 @@ def discord_points_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connected(bot: discord.Client, sandbox: Sandbox, token: str | None = None) -> AsyncIterator[asyncio.Task[None]]:
+async def connected(
+    bot: discord.Client, sandbox: Sandbox, token: str | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
     """The client, logged in and READY; it is closed at the end."""
     Route.BASE = sandbox.api_base
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(sandbox.gateway.url)
