@@ -31,9 +31,11 @@ class ImageStore:
         """Keep `data`, durably, and return its SHA-256 in hex. Raises OSError when the disk refuses."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
-        if path.exists():
+        if path.exists() and path.read_bytes() == data:
             return sha256
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(path.parent.parent)
         draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with draft.open("wb") as file:
