@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSetting
+
+from bot.errors import SettingsError
 
 
 class Settings(BaseSettings):
@@ -29,3 +32,28 @@ class Settings(BaseSettings):
     queued_per_user: int = Field(50, ge=1, description="Jobs of one user that may wait.")
     blocked_words: tuple[str, ...] = Field((), description="Further words the prompt filter refuses (JSON list).")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    def token(self) -> str:
+        """Raises SettingsError that says where a token comes from."""
+        if self.discord_token is not None and (token := self.discord_token.get_secret_value().strip()):
+            return token
+        if self.discord_token_file is None:
+            raise SettingsError(
+                "There is no Discord token: set IMAGINE_DISCORD_TOKEN to the one from the Discord developer portal, "
+                "or try the bot without any by `imagine-bot sandbox`."
+            )
+        try:
+            return self.discord_token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"IMAGINE_DISCORD_TOKEN_FILE cannot be read: {error}.") from None
+
+
+def load() -> Settings:
+    """Settings of this process. Raises SettingsError with one sentence for every mistake."""
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        mistakes = (f"IMAGINE_{str(e['loc'][0]).upper()}: {e['msg']}." for e in invalid.errors(include_input=False))
+        raise SettingsError(" ".join(mistakes)) from None
+    except UnreadableSetting as unreadable:
+        raise SettingsError(f'{unreadable}. Lists are written as JSON, such as ["one", "two"].') from None

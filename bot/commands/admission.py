@@ -49,9 +49,9 @@ class Admission:
         require_permissions(interaction)
         options.validate()
         self._rules.check(options.prompt, options.negative_prompt)
-        checkpoint = self._catalogue.known(
-            options.checkpoint or (parent and parent.checkpoint) or await self._catalogue.current(interaction.guild_id)
-        )
+        checkpoint = parent.checkpoint if parent else options.checkpoint
+        checkpoint = checkpoint or await self._catalogue.current(interaction.guild_id)
+        await self._catalogue.require(checkpoint)
         new = NewJob(
             interaction_id=interaction.id,
             interaction_token=interaction.token,
@@ -74,7 +74,7 @@ class Admission:
         job = await commit
         if job.message_id is not None:
             return  # Discord sent the interaction twice; its message is there already
-        view = job_view.render(await self._jobs.snapshot(job.id), {}).view
+        view = job_view.render(await self._jobs.snapshot(job.id)).view
         try:
             message_id = await _send(interaction, view)
         except discord.NotFound:
@@ -96,7 +96,9 @@ def require_permissions(interaction: discord.Interaction) -> None:
     missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
     if missing:
         names = ", ".join(name.replace("_", " ").title() for name in missing)
-        raise BotLacksPermission(f"I cannot post pictures in this channel. A moderator can mend it by giving me: {names}.")
+        raise BotLacksPermission(
+            f"I cannot post pictures in this channel. A moderator can mend it by giving me: {names}."
+        )
 
 
 async def _send(interaction: discord.Interaction, view: discord.ui.LayoutView) -> int:

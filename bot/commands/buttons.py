@@ -57,7 +57,8 @@ class Buttons(commands.Cog):
             case Verb.DELETE:
                 await self._delete(interaction, job)
             case Verb.INFO:
-                view = info_view.render(await self._jobs.snapshot(job.id), self._catalogue.find(job.checkpoint))
+                info = await self._catalogue.find(job.checkpoint)
+                view = info_view.render(await self._jobs.snapshot(job.id), info)
                 await interaction.response.send_message(view=view, ephemeral=True)
 
     async def _draw(self, interaction: discord.Interaction, press: Press, job: Job) -> None:
@@ -71,9 +72,7 @@ class Buttons(commands.Cog):
 
     async def _upscale(self, interaction: discord.Interaction, job: Job, index: int) -> None:
         seed = await self._seed(job, index)
-        info = self._catalogue.find(job.checkpoint)
-        size = info.sizes[-1] if info else None
-        options = replace(job.options, images=1, seed=seed, size=size, strength=0.0)
+        options = replace(job.options, images=1, seed=seed, size=None, strength=0.0)
         await self._admission.admit(interaction, JobKind.UPSCALE, options, parent=job, parent_index=index)
 
     async def _vary(self, interaction: discord.Interaction, job: Job, index: int) -> None:

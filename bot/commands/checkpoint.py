@@ -30,7 +30,7 @@ class Checkpoint(commands.GroupCog, group_name="checkpoint"):
     async def list_all(self, interaction: discord.Interaction) -> None:
         """Show the checkpoints that can draw."""
         current = await self._catalogue.current(interaction.guild_id)
-        view = checkpoints_view.render(self._catalogue.all(), current)
+        view = checkpoints_view.render(await self._catalogue.all(), current)
         await interaction.response.send_message(view=view, ephemeral=True)
 
     # Discord can hide whole commands from members, not subcommands, and `list` is for everyone: so the check is here.
@@ -40,13 +40,13 @@ class Checkpoint(commands.GroupCog, group_name="checkpoint"):
     async def use(self, interaction: discord.Interaction, name: str) -> None:
         """Choose this server's checkpoint (needs Manage Server)."""
         assert interaction.guild_id is not None, "a guild_only command"
-        name = self._catalogue.known(name)
+        await self._catalogue.require(name)
         await self._jobs.set_guild_checkpoint(interaction.guild_id, name)
         await interaction.response.send_message(f"This server now draws with **{text.quoted(name)}**.")
 
     @use.autocomplete("name")
     async def _offer_checkpoints(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        return self._catalogue.choices(typed)
+        return await self._catalogue.choices(typed)
 
 
 async def setup(bot: ImagineBot) -> None:

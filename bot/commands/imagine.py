@@ -39,6 +39,7 @@ class Imagine(commands.Cog):
     async def imagine(
         self,
         interaction: discord.Interaction,
+        *,
         prompt: app_commands.Range[str, 1, MAX_PROMPT_LENGTH],
         negative: app_commands.Range[str, 1, MAX_PROMPT_LENGTH] | None = None,
         images: app_commands.Range[int, 1, MAX_IMAGES] = GRID_IMAGES,
@@ -61,7 +62,7 @@ class Imagine(commands.Cog):
 
     @imagine.autocomplete("checkpoint")
     async def _offer_checkpoints(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        return self._catalogue.choices(typed)
+        return await self._catalogue.choices(typed)
 
 
 async def setup(bot: ImagineBot) -> None:

@@ -173,7 +173,7 @@ class Dispatcher:
         self.deliver(job.id)
 
     async def _request(self, job: Job) -> api.GenerationRequest:
-        options = msgspec.structs.replace(job.options, seed=job.seed)
+        options = msgspec.structs.replace(job.options, seed=job.seed, size=job.options.size or self._size(job))
         if job.kind not in (JobKind.VARIATION, JobKind.UPSCALE):
             return options.to_request()
         if job.parent_id is not None:
@@ -183,6 +183,11 @@ class Dispatcher:
                         latents = await asyncio.to_thread(self._images.read, image.latents_sha256)
                         return options.to_request((latents,))
         raise PictureGone("The picture this starts from is gone.")
+
+    def _size(self, job: Job) -> int | None:
+        """Grids are drawn at the checkpoint's smallest size, upscales at its largest."""
+        sizes = next((info.sizes for info in self._engine.checkpoints() if info.name == job.checkpoint), None)
+        return sizes[-1 if job.kind is JobKind.UPSCALE else 0] if sizes else None
 
     async def _draw(self, job: Job, request: api.GenerationRequest, message: LiveMessage) -> Drawing | None:
         """Draw it and keep the board current. None when there is nobody left to draw for."""

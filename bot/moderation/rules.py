@@ -22,8 +22,8 @@ FORBIDDEN = (
 """Refused wherever they stand."""
 
 MINORS = (
-    "babies", "baby", "boy", "child", "children", "girl", "infant", "kid", "minor", "preteen", "schoolboy", "schoolgirl", "teen",
-    "teenager", "toddler", "underage",
+    "babies", "baby", "boy", "child", "children", "girl", "infant", "kid", "minor", "preteen", "schoolboy",
+    "schoolgirl", "teen", "teenager", "toddler", "underage",
 )  # fmt: skip
 SEXUAL = (
     "erotic", "fetish", "lewd", "lingerie", "naked", "nsfw", "nude", "orgasm", "seductive", "sex", "sexual",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import discord
-import msgspec
 from discord import ui
+from msgspec.structs import replace
 
 from bot.jobs.model import JobSnapshot
 from bot.views import text
@@ -30,7 +30,7 @@ def _parameters(snapshot: JobSnapshot, info: CheckpointInfo | None) -> list[tupl
     rows = [
         ("Negative prompt", options.negative_prompt and text.quoted(options.negative_prompt)),
         ("Origin", _origin(snapshot)),
-        ("Seeds" if len(images) > 1 else "Seed", ", ".join(str(image.seed) for image in images)),
+        ("Seeds" if len(images) > 1 else "Seed", ", ".join(str(image.seed) for image in images) or str(job.seed)),
         ("Size", f"{images[0].width} × {images[0].height} px" if images else None),
         ("Steps", _or_default(options.steps, info and info.steps)),
         ("Guidance", _or_default(options.guidance_scale, info and info.guidance_scale)),
@@ -63,7 +63,6 @@ def _advice(snapshot: JobSnapshot) -> str:
 
 def _command(snapshot: JobSnapshot) -> str:
     """The canonical command, in full, with the seed and the checkpoint that were really used."""
-    options = msgspec.structs.replace(snapshot.job.options, checkpoint=snapshot.job.checkpoint)
-    if snapshot.images:
-        options = msgspec.structs.replace(options, seed=snapshot.images[0].seed)
+    job = snapshot.job
+    options = replace(job.options, seed=job.seed, checkpoint=job.checkpoint)
     return options.canonical().replace("```", "'''")

@@ -1,22 +1,23 @@
 """A job's one message, as a pure function of the job at one moment.
 
-    queued     position                              Cancel
-    running    bar, percent, step i of n, preview    Cancel
-    done       the pictures, facts                   U1-U4, V1-V4, Reroll, Info, Delete
-    failed     one sentence                          Try again, Delete
-    cancelled                                        Try again, Delete
+queued     position                              Cancel
+running    bar, percent, step i of n, preview    Cancel
+done       the pictures, facts                   U1-U4, V1-V4, Reroll, Info, Delete
+failed     one sentence                          Try again, Delete
+cancelled                                        Try again, Delete
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import discord
 from discord import ButtonStyle, ui
 
-from bot.jobs.delivery import Rendered
+from bot.jobs.delivery import Encoding, Rendered
 from bot.jobs.model import JobKind, JobSnapshot, JobState
 from bot.views import pictures, text
 from bot.views.buttons import JobButton, Press, Verb
@@ -34,11 +35,16 @@ ALT_TEXT_LENGTH = 256
 """Characters of a gallery item's description."""
 
 
-def render(snapshot: JobSnapshot, images: Mapping[int, bytes], info: CheckpointInfo | None = None) -> Rendered:
+def render(
+    snapshot: JobSnapshot,
+    images: Mapping[int, bytes] = MappingProxyType({}),
+    encoding: Encoding = "png",
+    info: CheckpointInfo | None = None,
+) -> Rendered:
     """The message that shows `snapshot`.
 
-    `images` are the encoded pictures by index, needed only once the job is done; `info` describes the checkpoint and
-    fills in the defaults that the job left open.
+    `images` are the finished pictures as PNG by index, needed only once the job is done, and attached as `encoding`.
+    `info` describes the checkpoint and fills in the defaults that the job left open.
     """
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=ACCENTS[snapshot.job.state])
     body.add_item(ui.TextDisplay(_heading(snapshot)))
@@ -48,7 +54,7 @@ def render(snapshot: JobSnapshot, images: Mapping[int, bytes], info: CheckpointI
         case JobState.RUNNING | JobState.RENDERED:
             files = _drawing(body, snapshot)
         case JobState.DONE:
-            files = _finished(body, snapshot, images, info)
+            files = _finished(body, snapshot, images, encoding, info)
         case JobState.FAILED | JobState.CANCELLED:
             files = _ended(body, snapshot)
     view = ui.LayoutView(timeout=None)
@@ -72,7 +78,9 @@ def _waiting(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.Fil
         case ahead:
             place = f"{text.counted(ahead, 'job')} ahead"
     asked = discord.utils.format_dt(snapshot.job.created_at, "R")
-    body.add_item(ui.TextDisplay(f"🕓 {place}\n-# {text.counted(snapshot.job.options.images, 'picture')} · asked {asked}"))
+    body.add_item(
+        ui.TextDisplay(f"🕓 {place}\n-# {text.counted(snapshot.job.options.images, 'picture')} · asked {asked}")
+    )
     body.add_item(_row(JobButton(Press(Verb.CANCEL, snapshot.job.id))))
     return []
 
@@ -84,27 +92,34 @@ def _drawing(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.Fil
     elif progress is None or progress.step == 0:
         line = f"{text.bar(0)} **0 %** · starting"
     else:
-        line = f"{text.bar(progress.fraction)} **{progress.fraction:.0%}** · step {progress.step} of {progress.steps}"
+        percent = f"**{progress.fraction * 100:.0f} %**"
+        line = f"{text.bar(progress.fraction)} {percent} · step {progress.step} of {progress.steps}"
     body.add_item(ui.TextDisplay(line))
     files = []
     if progress is not None and progress.preview is not None:
-        data, suffix = pictures.for_display(progress.preview)
-        files.append(discord.File(io.BytesIO(data), f"preview.{suffix}"))
+        preview = pictures.for_display(progress.preview, "webp")
+        files.append(discord.File(io.BytesIO(preview), "preview.webp"))
         body.add_item(_gallery(files, [f"Preview: {job.options.prompt}"]))
-    if job.state is JobState.RUNNING:
-        body.add_item(_row(JobButton(Press(Verb.CANCEL, job.id))))
+    body.add_item(_row(JobButton(Press(Verb.CANCEL, job.id))))
     return files
 
 
 def _finished(
-    body: ui.Container[Any], snapshot: JobSnapshot, images: Mapping[int, bytes], info: CheckpointInfo | None
+    body: ui.Container[Any],
+    snapshot: JobSnapshot,
+    images: Mapping[int, bytes],
+    encoding: Encoding,
+    info: CheckpointInfo | None,
 ) -> list[discord.File]:
     job = snapshot.job
     shown = [image.index for image in snapshot.images if image.index in images]
-    files = []
-    for index in shown:
-        data, suffix = pictures.for_display(images[index])
-        files.append(discord.File(io.BytesIO(data), pictures.file_name(job.options.prompt, job.id, index + 1, suffix)))
+    files = [
+        discord.File(
+            io.BytesIO(pictures.for_display(images[index], encoding)),
+            pictures.file_name(job.options.prompt, job.id, index + 1, encoding),
+        )
+        for index in shown
+    ]
     if files:
         alt = [f"Picture {i + 1} of {job.options.images}: {job.options.prompt}" for i in shown]
         body.add_item(_gallery(files, alt if job.options.images > 1 else [job.options.prompt]))

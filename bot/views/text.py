@@ -40,7 +40,7 @@ def origin(job: Job) -> str | None:
     """Where a job's pictures come from, when they come from another job's."""
     match job.kind:
         case JobKind.VARIATION:
-            strength = f" · strength {job.options.strength:.0%}" if job.options.strength is not None else ""
+            strength = f" · strength {job.options.strength * 100:.0f} %" if job.options.strength is not None else ""
             return f"Variation of picture {shown_parent(job)}{strength}"
         case JobKind.UPSCALE:
             return f"Picture {shown_parent(job)}, upscaled"
@@ -58,7 +58,7 @@ def facts(snapshot: JobSnapshot, info: CheckpointInfo | None) -> str:
     job = snapshot.job
     steps = job.options.steps or (info.steps if info else None)
     parts = [
-        f"seed {snapshot.images[0].seed}" if snapshot.images else None,
+        f"seed {job.seed}",
         f"{snapshot.images[0].width} × {snapshot.images[0].height}" if snapshot.images else None,
         counted(steps, "step") if steps and job.kind is not JobKind.UPSCALE else None,
         quoted(job.checkpoint),

@@ -1,0 +1,142 @@
+"""One running bot: everything it needs, opened in order, and closed in reverse when it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+
+import aiohttp
+import discord
+
+from bot.client import ImagineBot, point_at_sandbox
+from bot.commands.admission import Admission
+from bot.commands.catalogue import Catalogue
+from bot.errors import DiscordRefused, DiscordUnreachable
+from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.delivery import Delivery, Encoding, Rendered
+from bot.jobs.dispatcher import Dispatcher
+from bot.jobs.model import JobSnapshot
+from bot.jobs.progress import ProgressBoard
+from bot.jobs.queue import JobQueue
+from bot.jobs.service import JobService
+from bot.moderation.rules import PromptRules
+from bot.settings import Settings
+from bot.storage.images import ImageStore
+from bot.storage.lock import exclusive
+from bot.storage.session import Database, database_url
+from bot.views import job as job_view
+from t2i.engine.client import LocalEngine
+
+log = logging.getLogger(__name__)
+
+GRACE = 20.0
+"""Seconds that jobs all but done get to end when the bot is asked to stop."""
+
+AUTHENTICATION_FAILED = 4004
+
+
+async def run(settings: Settings, token: str) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal leaves at once.
+
+    Raises SettingsError or AlreadyRunning before anything was started, DiscordRefused when Discord will never let this
+    token in, and DiscordUnreachable when it cannot be reached at the start.
+    """
+    if settings.discord_api_base:
+        point_at_sandbox(settings.discord_api_base)
+    stop = _stop_signal()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(exclusive(settings.data_dir))
+        database = Database(database_url(settings))
+        stack.push_async_callback(database.close)
+        await database.upgrade()
+
+        engine = LocalEngine(
+            checkpoints_dir=settings.checkpoints_dir, default=settings.checkpoint, device=settings.device
+        )
+        stack.push_async_callback(engine.close)
+        bot = await stack.enter_async_context(ImagineBot(settings.data_dir))
+        dispatcher = _wire(bot, settings, database, engine)
+
+        with _discord_explained():
+            await bot.login(token)
+            await engine.start()
+            await dispatcher.start()
+            stack.push_async_callback(dispatcher.stop, GRACE)
+            await _until(stop, bot.connect())
+        log.info("Stopping: jobs all but done get %g s, the others keep their place.", GRACE)
+
+
+def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: LocalEngine) -> Dispatcher:
+    queue = JobQueue(database, running_per_user=settings.running_per_user, queued_per_user=settings.queued_per_user)
+    checkpoints = Checkpoints(database)
+    store = ImageStore(settings.data_dir / "images")
+    board = ProgressBoard(queue)
+
+    def render(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
+        named = (info for info in engine.checkpoints() if info.name == snapshot.job.checkpoint)
+        return job_view.render(snapshot, images, encoding, next(named, None))
+
+    delivery = Delivery(bot, queue, board, store, render, progress_interval=settings.progress_interval)
+    dispatcher = Dispatcher(
+        engine=engine, queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery
+    )
+    jobs = JobService(
+        queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery, dispatcher=dispatcher
+    )
+    catalogue = Catalogue(jobs, settings.checkpoint)
+    bot.serve(jobs, catalogue, Admission(jobs, catalogue, PromptRules(settings.blocked_words)))
+    return dispatcher
+
+
+async def _until(stop: asyncio.Event, connection: Coroutine[None, None, None]) -> None:
+    """Stay connected until `stop`; whatever ends the connection for good is raised."""
+    connected = asyncio.create_task(connection, name="gateway")
+    asked = asyncio.create_task(stop.wait(), name="stop signal")
+    await asyncio.wait({connected, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if connected.done():
+        connected.result()
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ask)
+    return stop
+
+
+@contextmanager
+def _discord_explained() -> Iterator[None]:
+    """Turns what ends a connection for good into a sentence that says what to do."""
+    try:
+        yield
+    except discord.LoginFailure:
+        raise _wrong_token() from None
+    except discord.PrivilegedIntentsRequired:
+        raise DiscordRefused(
+            "Discord refuses the gateway intents of this bot (4014), though it asks for no privileged one; "
+            "look at the bot's page in the Discord developer portal."
+        ) from None
+    except discord.ConnectionClosed as closed:
+        if closed.code == AUTHENTICATION_FAILED:
+            raise _wrong_token() from None
+        raise DiscordRefused(f"Discord closed the connection for good with code {closed.code}.") from None
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        raise DiscordUnreachable(f"Discord cannot be reached: {error}. Check the network and start again.") from None
+
+
+def _wrong_token() -> DiscordRefused:
+    return DiscordRefused(
+        "Discord does not accept the token: copy it anew from the Bot page of the Discord developer portal "
+        "and set it as IMAGINE_DISCORD_TOKEN."
+    )

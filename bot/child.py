@@ -1,0 +1,94 @@
+"""The real bot as a child process beside a sandbox, kept alive as long as the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+RESTART_PAUSES = (1.0, 2.0, 5.0, 10.0)
+"""Seconds before the first, second, ... restart; after the last one the bot stays down."""
+
+STOP_SECONDS = 30.0
+"""How long the bot may take to stop, which is more than it gives its jobs."""
+
+DELIBERATE = (0, 2, 3)
+"""Exit codes that say that starting again would end the same way."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class BotEnded(Exception):
+    """The bot process ended for good; `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"The bot process ended with exit code {code}.")
+        self.code = code
+
+
+def environment(api_base: str, token: str, data_dir: Path) -> dict[str, str]:
+    """This process's environment, turned away from the real Discord and from the operator's own database."""
+    return os.environ | {
+        "IMAGINE_DISCORD_API_BASE": api_base,
+        "IMAGINE_DISCORD_TOKEN": token,
+        "IMAGINE_DATA_DIR": str(data_dir),
+        "IMAGINE_DATABASE_URL": "",
+    }
+
+
+@asynccontextmanager
+async def running(env: Mapping[str, str]) -> AsyncIterator[asyncio.Task[None]]:
+    """The bot, started again when it crashes. The task only ends, by raising BotEnded, when it is down for good."""
+    keeper = asyncio.create_task(_keep_alive(env), name="bot process")
+    try:
+        yield keeper
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError, BotEnded):
+            await keeper
+
+
+async def _keep_alive(env: Mapping[str, str]) -> None:
+    for pause in (*RESTART_PAUSES, None):
+        code = await _live(env)
+        if code in DELIBERATE or pause is None:
+            raise BotEnded(code)
+        log.warning("The bot process ended with exit code %d and is started again in %g s.", code, pause)
+        await asyncio.sleep(pause)
+
+
+async def _live(env: Mapping[str, str]) -> int:
+    """One life of the process; returns its exit code."""
+    # A session of its own, because Ctrl-C is for the parent, which then asks the bot to stop.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "run", "--with-parent", env=env, start_new_session=True
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            await _stop(process)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def end_with_parent() -> None:
+    """Have Linux send this process SIGTERM when the one that started it ends, however it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
