@@ -36,13 +36,16 @@ class Sandbox:
         rate_limits: bool = True,
         ack_seconds: float = 3.0,
         token_seconds: float = 15 * 60.0,
+        heartbeat_seconds: float = 41.25,
     ) -> None:
         """`token` is what the bot must log in with; the seconds are Discord's own and shorter only in tests."""
         self.token = token
         self.url = ""
         self.world = world.seed()
         self.cdn = ContentNetwork(self.world)
-        self.gateway = Gateway(self.world, token, privileged_intents=privileged_intents)
+        self.gateway = Gateway(
+            self.world, token, privileged_intents=privileged_intents, heartbeat_seconds=heartbeat_seconds
+        )
         self.commands = Commands(self.world)
         self.messages = Messages(self.world, self.cdn)
         self.interactions = Interactions(

@@ -1,11 +1,13 @@
-"""A sandbox, and a real discord.py client that is connected to it, for each test."""
+"""A sandbox for each test, people at its page, and a real discord.py client that connects to it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import aiohttp
 import discord
 import pytest
 import yarl
@@ -23,21 +25,45 @@ PATIENCE = 5.0
 class Bot(discord.Client):
     """A client with a command tree, as small as the library allows."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(intents=discord.Intents.default(), guild_ready_timeout=0.05, **options)
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("intents", discord.Intents.default())
+        super().__init__(guild_ready_timeout=0.0, **options)
         self.tree = app_commands.CommandTree(self)
+        self.events: asyncio.Queue[str] = asyncio.Queue()
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Discord's 5 seconds between two IDENTIFYs would only slow the tests."""
 
-    async def on_error(self, event: str, *args: object, **kwargs: object) -> None:
-        self.dispatch("test_error", event)
+    async def on_socket_event_type(self, name: str) -> None:
+        self.events.put_nowait(name)
+
+    async def hears(self, name: str) -> None:
+        """Until the gateway dispatched such an event."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.events.get() != name:
+                pass
 
 
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
-        yield running
+@asynccontextmanager
+async def connected(bot: Bot, sandbox: Sandbox, token: str | None = None) -> AsyncIterator[None]:
+    """The client, its commands registered and its guild there; closed at the end. Raises what ends `start` early."""
+    Route.BASE = sandbox.api_base
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(sandbox.gateway.url)
+    async with bot:
+        running = asyncio.create_task(bot.start(token or sandbox.token))
+        there = asyncio.create_task(bot.hears("GUILD_CREATE"))
+        await asyncio.wait({running, there}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            there.cancel()
+            running.result()
+        await there
+        if bot.tree.get_commands():
+            await bot.tree.sync()
+        try:
+            yield
+        finally:
+            await bot.close()
+            await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
@@ -48,31 +74,10 @@ def discord_points_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-@asynccontextmanager
-async def connected(
-    bot: discord.Client, sandbox: Sandbox, token: str | None = None
-) -> AsyncIterator[asyncio.Task[None]]:
-    """The client, logged in and READY; it is closed at the end."""
-    Route.BASE = sandbox.api_base
-    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(sandbox.gateway.url)
-    ready = asyncio.Event()
-
-    async def on_connect() -> None:
-        ready.set()
-
-    bot.event(on_connect)
-    async with bot:
-        running = asyncio.create_task(bot.start(token or sandbox.token))
-        waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait({running, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if running.done():
-            running.result()
-        try:
-            yield running
-        finally:
-            await bot.close()
-            await asyncio.gather(running, return_exceptions=True)
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        yield running
 
 
 @pytest.fixture
@@ -85,3 +90,26 @@ async def bob(sandbox: Sandbox) -> AsyncIterator[Person]:
 async def alice(sandbox: Sandbox) -> AsyncIterator[Person]:
     async with Person(sandbox, "alice") as person:
         yield person
+
+
+class RestClient:
+    """The REST API without a library in between."""
+
+    def __init__(self, sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+        self.base = sandbox.api_base
+        self.headers = {"Authorization": f"Bot {sandbox.token}"}
+        self._http = http
+
+    async def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+        """Status and JSON body."""
+        if body is not None:
+            options["json"] = body
+        async with self._http.request(method, self.base + path, headers=self.headers, **options) as response:
+            self.response_headers = response.headers
+            return response.status, await response.json() if response.status != 204 else None
+
+
+@pytest.fixture
+async def rest(sandbox: Sandbox) -> AsyncIterator[RestClient]:
+    async with aiohttp.ClientSession() as http:
+        yield RestClient(sandbox, http)
