@@ -45,7 +45,7 @@ class Bot(discord.Client):
 
 
 @asynccontextmanager
-async def connected(bot: Bot, sandbox: Sandbox, token: str | None = None) -> AsyncIterator[None]:
+async def connected(bot: Bot, sandbox: Sandbox, token: str | None = None) -> AsyncIterator[asyncio.Task[None]]:
     """The client, its commands registered and its guild there; closed at the end. Raises what ends `start` early."""
     Route.BASE = sandbox.api_base
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(sandbox.gateway.url)
@@ -60,7 +60,7 @@ async def connected(bot: Bot, sandbox: Sandbox, token: str | None = None) -> Asy
         if bot.tree.get_commands():
             await bot.tree.sync()
         try:
-            yield
+            yield running
         finally:
             await bot.close()
             await asyncio.gather(running, return_exceptions=True)
