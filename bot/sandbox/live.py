@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from bot.sandbox.commands import Commands
 from bot.sandbox.errors import SandboxRefusal
@@ -41,7 +41,8 @@ class _Viewer:
     """One page or script, acting as one user."""
 
     user: User
-    outgoing: asyncio.Queue[Json]
+    outgoing: asyncio.Queue[Json | None]
+    """What it still has to hear; None ends the socket."""
 
 
 class Live:
@@ -104,6 +105,11 @@ class Live:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
         return ws
+
+    def close(self) -> None:
+        """End every page's socket."""
+        for viewer in self._viewers:
+            viewer.outgoing.put_nowait(None)
 
     def _user_json(self, user: User) -> Json:
         guild = self._world.guild
@@ -273,9 +279,10 @@ def _answered(event: InteractionAcknowledged) -> Json:
     }
 
 
-async def _pump(ws: web.WebSocketResponse, outgoing: asyncio.Queue[Json]) -> None:
-    while True:
-        await ws.send_json(await outgoing.get())
+async def _pump(ws: web.WebSocketResponse, outgoing: asyncio.Queue[Json | None]) -> None:
+    while (told := await outgoing.get()) is not None:
+        await ws.send_json(told)
+    await ws.close(code=WSCloseCode.GOING_AWAY)
 
 
 def _shown(channel: Channel, user: User) -> list[Json]:

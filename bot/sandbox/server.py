@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from bot.sandbox import world
 from bot.sandbox.commands import Commands
@@ -89,8 +89,9 @@ class Sandbox:
     async def close(self) -> None:
         """Drop every connection and free the port."""
         if self._runner is not None:
+            self._live.close()
             for connection in self.gateway.connections():
-                connection.close(1001)
+                connection.close(WSCloseCode.GOING_AWAY)
             await self._runner.cleanup()
             self._runner = None
 
