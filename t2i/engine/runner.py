@@ -93,6 +93,8 @@ class Sequence:
                 self.base = clean
             self._index += 1
             if self.finished:
+                assert clean is not None
+                self.latents = clean
                 return
             self.stage_step = 0
             plan = self.stage.plan

@@ -202,10 +202,18 @@ class Trainer:
                     adam.setdefault(int(index), {})[field_name] = file.get_tensor(key)
         self.unet.load_state_dict(model)
         state: dict[str, Any] = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": adam, "param_groups": state["param_groups"]})
+        self.optimizer.load_state_dict({"state": _in_layout_of(self.unet, adam), "param_groups": state["param_groups"]})
         losses = self.out / "losses.json"
         self.losses = json.loads(losses.read_text())[: self.step] if losses.exists() else []
         return True
+
+
+def _in_layout_of(unet: UNet2DConditionModel, adam: dict[int, dict[str, Tensor]]) -> dict[int, dict[str, Tensor]]:
+    """Give each moment the strides of its weight: the fused optimiser walks both in memory order."""
+    for index, weight in enumerate(unet.parameters()):
+        for name in ("exp_avg", "exp_avg_sq"):
+            adam[index][name] = torch.empty_like(weight).copy_(adam[index][name])
+    return adam
 
 
 def _zero_last_layer(unet: UNet2DConditionModel) -> None:

@@ -1,0 +1,30 @@
+"""What every test may need: a tiny untrained checkpoint, built once a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Idle OpenMP threads that spin starve the processes beside them on small machines.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session")
+def checkpoints_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints that holds one named "tiny": 16 px pictures, 64 px upsampled, 8 steps by default.
+
+    Built in a process of its own, so that tests of the bot never import torch themselves.
+    """
+    folder = tmp_path_factory.mktemp("checkpoints")
+    program = f"from pathlib import Path; from t2i.checkpoints import tiny; tiny.build(Path({str(folder / 'tiny')!r}))"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(checkpoints_dir: Path) -> Path:
+    return checkpoints_dir / "tiny"
