@@ -114,7 +114,8 @@ class LiveMessage:
 
     async def pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
 
 class Delivery:
@@ -288,7 +289,8 @@ class Delivery:
         if snapshot.job.message_id is not None or remaining <= timedelta(0):
             return snapshot
         with suppress(TimeoutError):
-            await asyncio.wait_for(ack.wait(), min(remaining, ACK_GRACE).total_seconds())
+            async with asyncio.timeout(min(remaining, ACK_GRACE).total_seconds()):
+                await ack.wait()
         return await self._board.snapshot(job_id)
 
     async def _read_images(self, snapshot: JobSnapshot) -> dict[int, bytes]:

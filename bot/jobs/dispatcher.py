@@ -120,7 +120,9 @@ class Dispatcher:
             except Exception:
                 _log.exception("Jobs could not be claimed; trying again in %g s.", POLL)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), POLL)
+                # Not wait_for, which may swallow a cancellation in Python 3.11.
+                async with asyncio.timeout(POLL):
+                    await self._woken.wait()
 
     async def _claim_all(self) -> None:
         while self._engine.slots() > len(self._approaching):

@@ -7,6 +7,7 @@ synchronous=FULL a commit that returned survives a power cut. PostgreSQL uses on
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,10 @@ def database_url(settings: Settings) -> str:
     return settings.database_url or f"sqlite+aiosqlite:///{settings.data_dir / 'imagine.db'}"
 
 
+# Interaction tokens travel as parameters: aiosqlite would log them at DEBUG, SQLAlchemy in errors (hide_parameters).
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
+
+
 class Database:
     """Transactions on one database, given by its SQLAlchemy URL (`sqlite+aiosqlite://` or `postgresql+psycopg://`)."""
 
@@ -43,7 +48,7 @@ class Database:
             self._writer = self._sqlite_engine(_WRITER, begin="BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
             self._reader = self._sqlite_engine(_READER, begin="BEGIN", pool_size=_READERS, max_overflow=0)
         else:
-            self._writer = self._reader = create_async_engine(self.url, pool_pre_ping=True)
+            self._writer = self._reader = create_async_engine(self.url, pool_pre_ping=True, hide_parameters=True)
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction, committed when the block ends and rolled back when it raises."""
@@ -72,7 +77,7 @@ class Database:
             # Without foreign_keys: a batch migration makes a table anew, and dropping the old one would cascade.
             engine = self._sqlite_engine(_DURABLE, begin="BEGIN IMMEDIATE", poolclass=NullPool)
         else:
-            engine = create_async_engine(self.url, poolclass=NullPool)
+            engine = create_async_engine(self.url, poolclass=NullPool, hide_parameters=True)
         async with engine.begin() as connection:
             yield connection
 
@@ -83,7 +88,7 @@ class Database:
 
     def _sqlite_engine(self, pragmas: dict[str, str], *, begin: str, **pool: Any) -> AsyncEngine:
         # isolation_level=None stops the driver from opening transactions by itself.
-        engine = create_async_engine(self.url, connect_args={"isolation_level": None}, **pool)
+        engine = create_async_engine(self.url, connect_args={"isolation_level": None}, hide_parameters=True, **pool)
 
         @event.listens_for(engine.sync_engine, "connect")
         def set_pragmas(connection: Any, _record: object) -> None:

@@ -24,9 +24,8 @@ with exclusive(Path(sys.argv[1])):
 
 
 def test_a_second_instance_is_refused_with_a_sentence_that_names_the_first(tmp_path: Path) -> None:
-    with exclusive(tmp_path / "data"):
-        with pytest.raises(AlreadyRunning) as refused, exclusive(tmp_path / "data"):
-            pass
+    with exclusive(tmp_path / "data"), pytest.raises(AlreadyRunning) as refused, exclusive(tmp_path / "data"):
+        pass
     assert f"process {os.getpid()}" in str(refused.value)
     assert str(tmp_path / "data") in str(refused.value)
 

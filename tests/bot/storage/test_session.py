@@ -27,6 +27,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+def files_of(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 async def count(database: Database) -> int:
     async with database.read() as connection:
         return await connection.scalar(select(func.count()).select_from(guilds)) or 0
@@ -135,7 +139,7 @@ async def test_closing_folds_the_log_into_the_file(tmp_path: Path) -> None:
         await connection.execute(insert(guilds).values(id=1))
     assert await count(database) == 1
     await database.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["imagine.db"]
+    assert files_of(tmp_path) == ["imagine.db"]
 
 
 def test_the_database_lies_in_the_data_folder_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
