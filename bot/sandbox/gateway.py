@@ -188,11 +188,16 @@ class Gateway:
     """All sessions of the bot, and which of them hears what."""
 
     def __init__(
-        self, world: World, token: str, *, privileged_intents: Intent = Intent.NONE, heartbeat_seconds: float = 41.25
+        self,
+        world: World,
+        tokens: frozenset[str],
+        *,
+        privileged_intents: Intent = Intent.NONE,
+        heartbeat_seconds: float = 41.25,
     ) -> None:
         self.world = world
         self.url = ""
-        self._token = token
+        self._tokens = tokens
         self.privileged_intents = privileged_intents
         self._heartbeat_seconds = heartbeat_seconds
         self._sessions: dict[str, Session] = {}
@@ -282,7 +287,7 @@ class Gateway:
                     raise _Closed(CloseCode.UNKNOWN_OPCODE, "Unknown opcode.")
 
     def _identify(self, connection: Connection, data: Any) -> Session:
-        if not isinstance(data, dict) or data.get("token", "").removeprefix("Bot ") != self._token:
+        if not self._authentic(data):
             raise _Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
         intents = data.get("intents")
         if not isinstance(intents, int) or not 0 <= intents <= _ANY_INTENT:
@@ -327,9 +332,12 @@ class Gateway:
             self.world.emit(PresenceChanged(online=True))
         return session
 
+    def _authentic(self, data: Any) -> bool:
+        return isinstance(data, dict) and str(data.get("token")).removeprefix("Bot ") in self._tokens
+
     def _resume(self, connection: Connection, data: Any) -> Session | None:
         """A session that cannot be resumed answers op 9, after which the client may IDENTIFY on this socket."""
-        if not isinstance(data, dict) or data.get("token", "").removeprefix("Bot ") != self._token:
+        if not self._authentic(data):
             raise _Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
         session = self._sessions.get(data.get("session_id", ""))
         if session is None:

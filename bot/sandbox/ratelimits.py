@@ -19,6 +19,7 @@ _SPECIAL: dict[tuple[str, str], tuple[int, float]] = {
     ("PATCH", "/webhooks/{application_id}/{token}/messages/{reference}"): (5, 2.0),
 }
 """Requests and seconds, where Discord is stricter than elsewhere."""
+_UNLIMITED = "/interactions/{interaction_id}/{token}/callback"
 
 
 @dataclass(slots=True)
@@ -37,9 +38,10 @@ class RateLimits:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        if resource is None:
+        path = resource.canonical.removeprefix("/api/v10") if resource is not None else _UNLIMITED
+        if path == _UNLIMITED:
             return await handler(request)
-        route = (request.method, resource.canonical.removeprefix("/api/v10"))
+        route = (request.method, path)
         limit, seconds = _SPECIAL.get(route, _DEFAULT)
         bucket = hashlib.md5(" ".join(route).encode(), usedforsecurity=False).hexdigest()
         major = "/".join(request.match_info.get(name, "") for name in _MAJOR)

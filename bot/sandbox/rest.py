@@ -31,7 +31,7 @@ class Rest:
     def __init__(
         self,
         world: World,
-        token: str,
+        tokens: frozenset[str],
         gateway: Gateway,
         *,
         commands: Commands,
@@ -39,7 +39,7 @@ class Rest:
         interactions: Interactions,
     ) -> None:
         self._world = world
-        self._token = token
+        self._authorizations = {f"Bot {token}" for token in tokens}
         self._gateway = gateway
         self._commands = commands
         self._messages = messages
@@ -93,7 +93,7 @@ class Rest:
         path = resource.canonical.removeprefix("/api/v10") if resource is not None else ""
         if not path or path == "/gateway" or path.startswith(("/interactions/", "/webhooks/")):
             return await handler(request)
-        if request.headers.get("Authorization") != f"Bot {self._token}":
+        if request.headers.get("Authorization") not in self._authorizations:
             raise DiscordError(Refusal.UNAUTHORIZED)
         return await handler(request)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from pathlib import Path
 from typing import Self
@@ -42,9 +43,10 @@ class Sandbox:
         self.token = token
         self.url = ""
         self.world = world.seed()
+        tokens = frozenset({token, f"{_encoded(self.world.bot.id)}.{token}"})
         self.cdn = ContentNetwork(self.world)
         self.gateway = Gateway(
-            self.world, token, privileged_intents=privileged_intents, heartbeat_seconds=heartbeat_seconds
+            self.world, tokens, privileged_intents=privileged_intents, heartbeat_seconds=heartbeat_seconds
         )
         self.commands = Commands(self.world)
         self.messages = Messages(self.world, self.cdn)
@@ -60,7 +62,7 @@ class Sandbox:
         self._rate_limits = RateLimits(enforce=rate_limits)
         self._rest = Rest(
             self.world,
-            token,
+            tokens,
             self.gateway,
             commands=self.commands,
             messages=self.messages,
@@ -165,6 +167,11 @@ async def _discord_errors(request: web.Request, handler: Handler) -> web.StreamR
         return json_response(DiscordError(Refusal.NOT_FOUND).body(), status=404)
     except web.HTTPMethodNotAllowed:
         return json_response(DiscordError(Refusal.METHOD_NOT_ALLOWED).body(), status=405)
+
+
+def _encoded(bot_id: int) -> str:
+    """The bot's id as Discord's own tokens begin with it; some clients read it from there."""
+    return base64.b64encode(str(bot_id).encode()).decode().rstrip("=")
 
 
 def _is_loopback(host: str | None) -> bool:
