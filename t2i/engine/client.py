@@ -263,11 +263,11 @@ class LocalEngine(Engine):
                     events.put_nowait(event)
 
     async def _bury(self) -> None:
-        worker, self._worker = self._worker, None
         self._ready.clear()
         self._loaded = ()
         for events in self._flights.values():
             events.put_nowait(EngineCrashed())
         self._flights.clear()
-        if worker is not None:
-            await worker.kill()
+        if self._worker is not None:
+            await self._worker.kill()
+            self._worker = None

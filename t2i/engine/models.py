@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from t2i import checkpoints
 from t2i.api import CheckpointError, CheckpointInfo
 from t2i.families.model import Model
@@ -28,9 +30,10 @@ class Models:
         """What can be loaded, and one sentence for each checkpoint that is damaged."""
         infos: list[CheckpointInfo] = []
         problems: list[str] = []
-        for path in checkpoints.available(self._checkpoints_dir).values():
+        for name, path in checkpoints.available(self._checkpoints_dir).items():
             try:
-                infos.append(checkpoints.describe(path))
+                # Requests name the folder, whatever the checkpoint calls itself.
+                infos.append(msgspec.structs.replace(checkpoints.describe(path), name=name))
             except CheckpointError as error:
                 problems.append(str(error))
         return tuple(infos), tuple(problems)
@@ -48,13 +51,13 @@ class Models:
         Raises CheckpointError at once when no checkpoint has that name, and through the future when it is damaged.
         """
         # Only listed names are ever opened: a request must not read any path it likes.
-        path = checkpoints.available(self._checkpoints_dir).get(name)
-        if path is None:
-            raise CheckpointError(f"There is no checkpoint named {name!r}.")
+        known = checkpoints.available(self._checkpoints_dir)
+        if name not in known:
+            raise CheckpointError(f"There is no checkpoint {name!r}; there is {', '.join(known)}.")
         idle = [other for other in self._loaded if other not in busy]
         for other in idle[: max(0, len(self._loaded) + 1 - self._keep)]:
             del self._loaded[other]
-        return self._loader.submit(checkpoints.load, path, self._device)
+        return self._loader.submit(checkpoints.load, known[name], self._device)
 
     def add(self, name: str, model: Model) -> None:
         self._loaded[name] = model

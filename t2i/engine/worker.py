@@ -39,8 +39,10 @@ logger = logging.getLogger(__name__)
 
 def main() -> NoReturn:
     options = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="engine: %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="engine: %(levelname)s %(message)s")
     die_with_parent()
+    # Service managers send SIGTERM to every process; the parent still has pictures to finish, and decides.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     asyncio.run(serve(options))
 
 
@@ -75,7 +77,6 @@ async def serve(options: argparse.Namespace) -> NoReturn:
         await first_to_end(run_in_thread(steps), obey(reader, steps, emit), heartbeat(steps, emit))
         code = 0
     except T2IError as error:
-        logger.error("%s", error)
         writer.write(protocol.frame(Fatal(message=str(error))))
     except Exception:
         logger.exception("the worker failed")
