@@ -18,18 +18,19 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from aiohttp import web
 
 from bot.sandbox.errors import SandboxRefusal
 from bot.sandbox.events import ChannelUpdated
-from bot.sandbox.gateway import CloseCode, Gateway, Opcode
+from bot.sandbox.gateway import Gateway
 from bot.sandbox.messages import Messages
 from bot.sandbox.model import Json, Overwrite
 from bot.sandbox.permissions import Permission
 from bot.sandbox.ratelimits import too_many_requests
 from bot.sandbox.rest import Handler, json_response
+from bot.sandbox.uploads import read_body
+from bot.sandbox.wire import CloseCode, Opcode
 from bot.sandbox.world import World
 
 
@@ -109,13 +110,13 @@ class Faults:
                     connection.close(int(fault.get("code", CloseCode.UNKNOWN_ERROR)))
             case "reconnect":
                 for connection in connections:
-                    connection.put({"op": Opcode.RECONNECT, "t": None, "s": None, "d": None})
+                    connection.control(Opcode.RECONNECT)
             case "invalid_session":
                 resumable = bool(fault.get("resumable"))
                 if not resumable:
                     self._gateway.forget_sessions()
                 for connection in connections:
-                    connection.put({"op": Opcode.INVALID_SESSION, "t": None, "s": None, "d": resumable})
+                    connection.control(Opcode.INVALID_SESSION, resumable)
             case _:
                 raise SandboxRefusal(f"The gateway has no trouble named {action}.")
 
@@ -150,7 +151,7 @@ class Faults:
         return json_response({"armed": [asdict(fault) for fault in self._armed]})
 
     async def _add(self, request: web.Request) -> web.Response:
-        body: Any = await request.json()
+        body, _ = await read_body(request, 0)
         self.inject(body)
         return json_response({"armed": len(self._armed)})
 

@@ -1,22 +1,11 @@
-"""Gateway v10: HELLO, IDENTIFY, READY, GUILD_CREATE, heartbeats, RESUME with replay, and the close codes.
-
-A `Session` outlives its socket: it numbers and keeps what it dispatched, so a client that comes back with RESUME gets
-what it missed. A `Connection` is one websocket.
-"""
+"""Gateway v10: HELLO, IDENTIFY, READY, GUILD_CREATE, heartbeats, RESUME, and which session hears of what."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 import time
-import zlib
-from collections import deque
-from collections.abc import Callable
-from enum import IntEnum, IntFlag
-from typing import Any, Protocol
+from typing import Any
 
-import zstandard
 from aiohttp import WSMsgType, web
 
 from bot.sandbox.events import (
@@ -32,156 +21,23 @@ from bot.sandbox.events import (
 )
 from bot.sandbox.model import Json, Message
 from bot.sandbox.permissions import Permission
+from bot.sandbox.wire import (
+    ANY_INTENT,
+    PRIVILEGED,
+    CloseCode,
+    Closed,
+    Connection,
+    Intent,
+    Opcode,
+    Session,
+    application_flags,
+    decode,
+    transport,
+)
 from bot.sandbox.world import World
 
 VERSION = 10
-REPLAY_LIMIT = 1000
-"""Events a session keeps for RESUME."""
 SESSIONS_KEPT = 16
-
-
-class Opcode(IntEnum):
-    DISPATCH = 0
-    HEARTBEAT = 1
-    IDENTIFY = 2
-    PRESENCE_UPDATE = 3
-    VOICE_STATE_UPDATE = 4
-    RESUME = 6
-    RECONNECT = 7
-    REQUEST_GUILD_MEMBERS = 8
-    INVALID_SESSION = 9
-    HELLO = 10
-    HEARTBEAT_ACK = 11
-    REQUEST_SOUNDBOARD_SOUNDS = 31
-
-
-class CloseCode(IntEnum):
-    UNKNOWN_ERROR = 4000
-    UNKNOWN_OPCODE = 4001
-    DECODE_ERROR = 4002
-    NOT_AUTHENTICATED = 4003
-    AUTHENTICATION_FAILED = 4004
-    ALREADY_AUTHENTICATED = 4005
-    INVALID_SEQ = 4007
-    SESSION_TIMED_OUT = 4009
-    INVALID_SHARD = 4010
-    INVALID_API_VERSION = 4012
-    INVALID_INTENTS = 4013
-    DISALLOWED_INTENTS = 4014
-
-
-class Intent(IntFlag):
-    NONE = 0
-    GUILDS = 1 << 0
-    GUILD_MEMBERS = 1 << 1
-    GUILD_PRESENCES = 1 << 8
-    GUILD_MESSAGES = 1 << 9
-    GUILD_MESSAGE_TYPING = 1 << 11
-    DIRECT_MESSAGES = 1 << 12
-    DIRECT_MESSAGE_TYPING = 1 << 14
-    MESSAGE_CONTENT = 1 << 15
-
-
-PRIVILEGED = Intent.GUILD_MEMBERS | Intent.GUILD_PRESENCES | Intent.MESSAGE_CONTENT
-_ANY_INTENT = (1 << 26) - 1
-
-Encoder = Callable[[bytes], bytes]
-
-
-class _Closed(Exception):
-    """The server ends the connection with a code."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code, self.reason = code, reason
-
-
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self, mode: int, /) -> bytes: ...
-
-
-def _stream(compressor: _Compressor, flush_mode: int) -> Encoder:
-    """One stream over the whole connection, flushed after every message."""
-    return lambda payload: compressor.compress(payload) + compressor.flush(flush_mode)
-
-
-def transport(name: str | None) -> Encoder | None:
-    """The transport compression a client asked for; None sends text. Raises ValueError for an unknown one."""
-    match name:
-        case None | "":
-            return None
-        case "zlib-stream":
-            return _stream(zlib.compressobj(), zlib.Z_SYNC_FLUSH)
-        case "zstd-stream":
-            return _stream(zstandard.ZstdCompressor().compressobj(), zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-    raise ValueError(name)
-
-
-class Connection:
-    """One websocket; payloads leave in the order they were put."""
-
-    def __init__(self, ws: web.WebSocketResponse, tcp: asyncio.Transport | None, encode: Encoder | None) -> None:
-        self.ws = ws
-        self._tcp = tcp
-        self._encode = encode
-        self._outgoing: asyncio.Queue[Json | _Closed] = asyncio.Queue()
-
-    def put(self, payload: Json) -> None:
-        self._outgoing.put_nowait(payload)
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Close after what was put before."""
-        self._outgoing.put_nowait(_Closed(code, reason))
-
-    def drop(self) -> None:
-        """Cut the TCP connection without a goodbye, as a failing network does."""
-        if self._tcp is not None:
-            self._tcp.abort()
-
-    async def write(self) -> None:
-        """Send what was put until closed."""
-        while True:
-            item = await self._outgoing.get()
-            if isinstance(item, _Closed):
-                await self.ws.close(code=item.code, message=item.reason.encode())
-                return
-            payload = json.dumps(item, separators=(",", ":"))
-            if self._encode is None:
-                await self.ws.send_str(payload)
-            else:
-                await self.ws.send_bytes(self._encode(payload.encode()))
-
-
-class Session:
-    """What one IDENTIFY began."""
-
-    def __init__(self, intents: Intent, shard: list[int]) -> None:
-        self.id = secrets.token_hex(16)
-        self.intents = intents
-        self.shard = shard
-        self.connection: Connection | None = None
-        self._sequence = 0
-        self._history: deque[Json] = deque(maxlen=REPLAY_LIMIT)
-
-    def dispatch(self, name: str, data: Json) -> None:
-        self._sequence += 1
-        payload = {"op": Opcode.DISPATCH, "t": name, "s": self._sequence, "d": data}
-        self._history.append(payload)
-        if self.connection is not None:
-            self.connection.put(payload)
-
-    def can_resume(self, sequence: int) -> bool:
-        oldest = self._history[0]["s"] if self._history else 1
-        return oldest - 1 <= sequence <= self._sequence
-
-    def resume(self, connection: Connection, sequence: int) -> None:
-        if self.connection is not None and self.connection is not connection:
-            self.connection.close(CloseCode.UNKNOWN_ERROR, "Resumed elsewhere.")
-        self.connection = connection
-        for payload in [payload for payload in self._history if payload["s"] > sequence]:
-            connection.put(payload)
-        self.dispatch("RESUMED", {"_trace": ["imagine-sandbox"]})
 
 
 class Gateway:
@@ -241,13 +97,13 @@ class Gateway:
         writer = asyncio.create_task(connection.write())
         try:
             if request.query.get("v", str(VERSION)) != str(VERSION):
-                raise _Closed(CloseCode.INVALID_API_VERSION, "Invalid API version.")
+                raise Closed(CloseCode.INVALID_API_VERSION, "Invalid API version.")
             if request.query.get("encoding", "json") != "json":
-                raise _Closed(CloseCode.DECODE_ERROR, "Only JSON encoding is served.")
+                raise Closed(CloseCode.DECODE_ERROR, "Only JSON encoding is served.")
             interval = int(self._heartbeat_seconds * 1000)
-            connection.put({"op": Opcode.HELLO, "t": None, "s": None, "d": {"heartbeat_interval": interval}})
+            connection.control(Opcode.HELLO, {"heartbeat_interval": interval})
             await self._read(connection)
-        except _Closed as closed:
+        except Closed as closed:
             connection.close(closed.code, closed.reason)
             await asyncio.wait({writer}, timeout=5)
         except ConnectionError:
@@ -264,39 +120,39 @@ class Gateway:
             try:
                 message = await connection.ws.receive(timeout=self._heartbeat_seconds * 1.5)
             except TimeoutError:
-                raise _Closed(CloseCode.SESSION_TIMED_OUT, "No heartbeat came.") from None
+                raise Closed(CloseCode.SESSION_TIMED_OUT, "No heartbeat came.") from None
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
-            opcode, data = _decode(message.data)
+            opcode, data = decode(message.data)
             match opcode:
                 case Opcode.HEARTBEAT:
-                    connection.put({"op": Opcode.HEARTBEAT_ACK, "t": None, "s": None, "d": None})
+                    connection.control(Opcode.HEARTBEAT_ACK)
                 case Opcode.IDENTIFY | Opcode.RESUME if session is not None:
-                    raise _Closed(CloseCode.ALREADY_AUTHENTICATED, "Already authenticated.")
+                    raise Closed(CloseCode.ALREADY_AUTHENTICATED, "Already authenticated.")
                 case Opcode.IDENTIFY:
                     session = self._identify(connection, data)
                 case Opcode.RESUME:
                     session = self._resume(connection, data)
                 case _ if session is None:
-                    raise _Closed(CloseCode.NOT_AUTHENTICATED, "Not authenticated.")
+                    raise Closed(CloseCode.NOT_AUTHENTICATED, "Not authenticated.")
                 case Opcode.REQUEST_GUILD_MEMBERS:
                     self._send_members(session, data)
                 case Opcode.PRESENCE_UPDATE | Opcode.VOICE_STATE_UPDATE | Opcode.REQUEST_SOUNDBOARD_SOUNDS:
                     pass
                 case _:
-                    raise _Closed(CloseCode.UNKNOWN_OPCODE, "Unknown opcode.")
+                    raise Closed(CloseCode.UNKNOWN_OPCODE, "Unknown opcode.")
 
     def _identify(self, connection: Connection, data: Any) -> Session:
         if not self._authentic(data):
-            raise _Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
+            raise Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
         intents = data.get("intents")
-        if not isinstance(intents, int) or not 0 <= intents <= _ANY_INTENT:
-            raise _Closed(CloseCode.INVALID_INTENTS, "Invalid intent(s).")
+        if not isinstance(intents, int) or not 0 <= intents <= ANY_INTENT:
+            raise Closed(CloseCode.INVALID_INTENTS, "Invalid intent(s).")
         if intents & PRIVILEGED & ~self.privileged_intents:
-            raise _Closed(CloseCode.DISALLOWED_INTENTS, "Disallowed intent(s).")
+            raise Closed(CloseCode.DISALLOWED_INTENTS, "Disallowed intent(s).")
         shard = data.get("shard") or [0, 1]
         if len(shard) != 2 or not 0 <= shard[0] < shard[1]:
-            raise _Closed(CloseCode.INVALID_SHARD, "Invalid shard.")
+            raise Closed(CloseCode.INVALID_SHARD, "Invalid shard.")
 
         was_online = self.online
         session = Session(Intent(intents), shard)
@@ -338,14 +194,14 @@ class Gateway:
     def _resume(self, connection: Connection, data: Any) -> Session | None:
         """A session that cannot be resumed answers op 9, after which the client may IDENTIFY on this socket."""
         if not self._authentic(data):
-            raise _Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
+            raise Closed(CloseCode.AUTHENTICATION_FAILED, "Authentication failed.")
         session = self._sessions.get(data.get("session_id", ""))
         if session is None:
-            connection.put({"op": Opcode.INVALID_SESSION, "t": None, "s": None, "d": False})
+            connection.control(Opcode.INVALID_SESSION, False)
             return None
         sequence = data.get("seq")
         if not isinstance(sequence, int) or not session.can_resume(sequence):
-            raise _Closed(CloseCode.INVALID_SEQ, "Invalid seq.")
+            raise Closed(CloseCode.INVALID_SEQ, "Invalid seq.")
         was_online = self.online
         session.resume(connection, sequence)
         if not was_online:
@@ -443,27 +299,6 @@ _REDACTED: Json = {"content": "", "embeds": [], "attachments": [], "components":
 
 def _messages_intent(message: Message) -> Intent:
     return Intent.GUILD_MESSAGES if message.channel.recipient is None else Intent.DIRECT_MESSAGES
-
-
-def application_flags(privileged: Intent) -> int:
-    """The application's flags that say which privileged intents its owner switched on."""
-    flags = 0
-    for intent, flag in (
-        (Intent.GUILD_PRESENCES, 1 << 13),
-        (Intent.GUILD_MEMBERS, 1 << 15),
-        (Intent.MESSAGE_CONTENT, 1 << 19),
-    ):
-        if intent in privileged:
-            flags |= flag
-    return flags
-
-
-def _decode(data: str | bytes) -> tuple[int, Any]:
-    try:
-        payload = json.loads(data)
-        return int(payload["op"]), payload.get("d")
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise _Closed(CloseCode.DECODE_ERROR, "Error while decoding payload.") from None
 
 
 def _as_list(value: Any) -> list[Any]:

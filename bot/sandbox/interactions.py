@@ -13,11 +13,11 @@ from enum import IntEnum
 from typing import Any
 
 from bot.sandbox.commands import Commands
-from bot.sandbox.components import SELECTS, Kind, check_modal, walk
+from bot.sandbox.components import check_modal, walk
 from bot.sandbox.errors import DiscordError, FormErrors, Refusal, SandboxRefusal
 from bot.sandbox.events import InteractionAcknowledged, InteractionFailed, ModalOpened
 from bot.sandbox.gateway import Gateway
-from bot.sandbox.invocation import command_data
+from bot.sandbox.invocation import command_data, component_data, modal_data
 from bot.sandbox.messages import Messages, Origin
 from bot.sandbox.model import Channel, Json, Message, MessageFlag, MessageType, User
 from bot.sandbox.uploads import Upload
@@ -129,9 +129,7 @@ class Interactions:
             raise SandboxRefusal("That button is no longer there.", 404)
         if component.get("disabled"):
             raise SandboxRefusal("That button is switched off.")
-        data: Json = {"custom_id": custom_id, "component_type": component["type"], "id": component["id"]}
-        if component["type"] in SELECTS:
-            data |= self._selection(component, values)
+        data = component_data(self._world, component, values)
         metadata = {"interacted_message_id": str(message.id)}
         return self._begin(InteractionType.COMPONENT, user, message.channel, data, metadata=metadata, source=message)
 
@@ -142,7 +140,7 @@ class Interactions:
             raise SandboxRefusal("That form is no longer open.", 404)
         if opener.modal["custom_id"] != custom_id:
             raise SandboxRefusal("That is another form.")
-        data = {"custom_id": custom_id, "components": _filled(opener.modal["components"], fields)}
+        data = modal_data(opener.modal, fields)
         opener.modal = None
         metadata = {"triggering_interaction_metadata": opener.metadata}
         return self._begin(
@@ -157,33 +155,6 @@ class Interactions:
         if call.name in known:
             raise SandboxRefusal(f"You may not use /{call.name} here.", 403)
         raise SandboxRefusal(f"There is no command named /{call.name}.", 404)
-
-    def _selection(self, component: Json, values: list[str]) -> Json:
-        low, high = component.get("min_values", 1), component.get("max_values", 1)
-        if not low <= len(values) <= high:
-            raise SandboxRefusal(f"Choose from {low} to {high} entries.")
-        if component["type"] == Kind.STRING_SELECT:
-            offered = {option["value"] for option in component["options"]}
-            if not offered.issuperset(values):
-                raise SandboxRefusal("That choice is not in the list.")
-            return {"values": values}
-        return {"values": values, "resolved": self._resolved(component["type"], values)}
-
-    def _resolved(self, kind: int, values: list[str]) -> Json:
-        guild = self._world.guild
-        resolved: Json = {}
-        for value in values:
-            key = int(value)
-            if kind in (Kind.USER_SELECT, Kind.MENTIONABLE_SELECT) and (member := guild.members.get(key)):
-                resolved.setdefault("users", {})[value] = member.user.json()
-                resolved.setdefault("members", {})[value] = member.json(with_user=False) | {"permissions": "0"}
-            elif kind in (Kind.ROLE_SELECT, Kind.MENTIONABLE_SELECT) and (role := guild.roles.get(key)):
-                resolved.setdefault("roles", {})[value] = role.json()
-            elif kind == Kind.CHANNEL_SELECT and (channel := guild.channels.get(key)):
-                resolved.setdefault("channels", {})[value] = channel.json() | {"permissions": "0"}
-            else:
-                raise SandboxRefusal("That choice does not exist.")
-        return resolved
 
     def _begin(
         self,
@@ -403,44 +374,3 @@ def _answer_choices(interaction: Interaction, data: Json) -> None:
     errors.raise_if_any()
     if not interaction.choices.done():
         interaction.choices.set_result(choices)
-
-
-def _filled(components: list[Json], fields: dict[str, Any]) -> list[Json]:
-    """The submitted tree of a form: rows and labels as they were, with what the person put in."""
-    filled: list[Json] = []
-    for component in components:
-        match component["type"]:
-            case Kind.ACTION_ROW:
-                filled.append(
-                    {"type": 1, "id": component["id"], "components": _filled(component["components"], fields)}
-                )
-            case Kind.LABEL:
-                inner = _filled([component["component"]], fields)[0]
-                filled.append({"type": 18, "id": component["id"], "component": inner})
-            case Kind.TEXT_DISPLAY:
-                filled.append({"type": 10, "id": component["id"]})
-            case Kind.TEXT_INPUT:
-                filled.append(_field(component) | {"value": _text(component, fields)})
-            case Kind.CHECKBOX:
-                filled.append(_field(component) | {"value": bool(fields.get(component["custom_id"]))})
-            case Kind.RADIO_GROUP:
-                filled.append(_field(component) | {"value": fields.get(component["custom_id"])})
-            case _:
-                values = fields.get(component["custom_id"]) or []
-                filled.append(_field(component) | {"values": values if isinstance(values, list) else [values]})
-    return filled
-
-
-def _field(component: Json) -> Json:
-    return {key: component[key] for key in ("type", "id", "custom_id")}
-
-
-def _text(component: Json, fields: dict[str, Any]) -> str:
-    text = str(fields.get(component["custom_id"], component.get("value", "")))
-    name = component.get("label") or component["custom_id"]
-    low, high = component.get("min_length", 0), component.get("max_length", 4000)
-    if component.get("required", True) and not text:
-        raise SandboxRefusal(f"{name} is required.")
-    if text and not low <= len(text) <= high:
-        raise SandboxRefusal(f"{name} must have from {low} to {high} characters, not {len(text)}.")
-    return text

@@ -1,4 +1,4 @@
-"""From what a person filled in to the `data` of a command interaction, refusing what Discord's client refuses."""
+"""From what a person typed, pressed or filled in to the `data` of an interaction, refusing what Discord's client would."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bot.sandbox.commands import OptionType
+from bot.sandbox.components import SELECTS, Kind
 from bot.sandbox.errors import SandboxRefusal
 from bot.sandbox.model import Json, Member, User
 from bot.sandbox.world import World
@@ -29,6 +30,26 @@ def command_data(world: World, command: Json, subcommand: str | None, values: Js
     if "guild_id" in command:
         data["guild_id"] = command["guild_id"]
     return data | {"resolved": builder.resolved} if builder.resolved else data
+
+
+def component_data(world: World, component: Json, values: list[str]) -> Json:
+    """Interaction data of a click or a selection. Raises SandboxRefusal for a choice that is not offered."""
+    data: Json = {key: component[key] for key in ("custom_id", "id")} | {"component_type": component["type"]}
+    if component["type"] not in SELECTS:
+        return data
+    low, high = component.get("min_values", 1), component.get("max_values", 1)
+    if not low <= len(values) <= high:
+        raise SandboxRefusal(f"Choose from {low} to {high} entries.")
+    if component["type"] != Kind.STRING_SELECT:
+        return data | {"values": values, "resolved": _resolved(world, component["type"], values)}
+    if not {option["value"] for option in component["options"]}.issuperset(values):
+        raise SandboxRefusal("That choice is not in the list.")
+    return data | {"values": values}
+
+
+def modal_data(modal: Json, fields: dict[str, Any]) -> Json:
+    """Interaction data of a form; `fields` are by custom id. Raises SandboxRefusal for a field that is not right."""
+    return {"custom_id": modal["custom_id"], "components": _filled(modal["components"], fields)}
 
 
 def _subcommand(command: Json, subcommand: str | None) -> tuple[list[tuple[int, str]], list[Json]]:
@@ -184,3 +205,61 @@ class _Options:
             return str(user.id), user.username, user.display_name
 
         return next((m for m in self._world.guild.members.values() if wanted in names(m.user)), None)
+
+
+def _resolved(world: World, kind: int, values: list[str]) -> Json:
+    guild = world.guild
+    resolved: Json = {}
+    for value in values:
+        key = int(value)
+        if kind in (Kind.USER_SELECT, Kind.MENTIONABLE_SELECT) and (member := guild.members.get(key)):
+            resolved.setdefault("users", {})[value] = member.user.json()
+            resolved.setdefault("members", {})[value] = member.json(with_user=False) | {"permissions": "0"}
+        elif kind in (Kind.ROLE_SELECT, Kind.MENTIONABLE_SELECT) and (role := guild.roles.get(key)):
+            resolved.setdefault("roles", {})[value] = role.json()
+        elif kind == Kind.CHANNEL_SELECT and (channel := guild.channels.get(key)):
+            resolved.setdefault("channels", {})[value] = channel.json() | {"permissions": "0"}
+        else:
+            raise SandboxRefusal("That choice does not exist.")
+    return resolved
+
+
+def _filled(components: list[Json], fields: dict[str, Any]) -> list[Json]:
+    """The submitted tree of a form: rows and labels as they were, with what the person put in."""
+    filled: list[Json] = []
+    for component in components:
+        match component["type"]:
+            case Kind.ACTION_ROW:
+                filled.append(
+                    {"type": 1, "id": component["id"], "components": _filled(component["components"], fields)}
+                )
+            case Kind.LABEL:
+                inner = _filled([component["component"]], fields)[0]
+                filled.append({"type": 18, "id": component["id"], "component": inner})
+            case Kind.TEXT_DISPLAY:
+                filled.append({"type": 10, "id": component["id"]})
+            case Kind.TEXT_INPUT:
+                filled.append(_field(component) | {"value": _text(component, fields)})
+            case Kind.CHECKBOX:
+                filled.append(_field(component) | {"value": bool(fields.get(component["custom_id"]))})
+            case Kind.RADIO_GROUP:
+                filled.append(_field(component) | {"value": fields.get(component["custom_id"])})
+            case _:
+                values = fields.get(component["custom_id"]) or []
+                filled.append(_field(component) | {"values": values if isinstance(values, list) else [values]})
+    return filled
+
+
+def _field(component: Json) -> Json:
+    return {key: component[key] for key in ("type", "id", "custom_id")}
+
+
+def _text(component: Json, fields: dict[str, Any]) -> str:
+    text = str(fields.get(component["custom_id"], component.get("value", "")))
+    name = component.get("label") or component["custom_id"]
+    low, high = component.get("min_length", 0), component.get("max_length", 4000)
+    if component.get("required", True) and not text:
+        raise SandboxRefusal(f"{name} is required.")
+    if text and not low <= len(text) <= high:
+        raise SandboxRefusal(f"{name} must have from {low} to {high} characters, not {len(text)}.")
+    return text

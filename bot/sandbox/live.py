@@ -31,6 +31,7 @@ from bot.sandbox.messages import Messages
 from bot.sandbox.model import Channel, Json, Message, User
 from bot.sandbox.permissions import Permission, in_guild
 from bot.sandbox.rest import json_response
+from bot.sandbox.uploads import read_body
 from bot.sandbox.world import World
 
 SHOWN_PER_CHANNEL = 100
@@ -150,16 +151,17 @@ class Live:
     # --- acting -----------------------------------------------------------------------------------------------------
 
     async def command(self, request: web.Request) -> web.Response:
-        interaction = self._interactions.command(self._call(await request.json()))
+        body, _ = await read_body(request, 0)
+        interaction = self._interactions.command(self._call(body))
         return json_response({"interaction_id": str(interaction.id)})
 
     async def autocomplete(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body, _ = await read_body(request, 0)
         choices = await self._interactions.autocomplete(self._call(body), str(body.get("focused")))
         return json_response({"choices": [{"name": choice["name"], "value": choice["value"]} for choice in choices]})
 
     async def component(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body, _ = await read_body(request, 0)
         user = self._user(body.get("user"))
         message = self._visible_message(user, body.get("message_id"))
         values = [str(value) for value in body.get("values") or []]
@@ -167,7 +169,7 @@ class Live:
         return json_response({"interaction_id": str(interaction.id)})
 
     async def modal(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body, _ = await read_body(request, 0)
         interaction = self._interactions.submit(
             self._user(body.get("user")),
             _number(body.get("interaction_id")),
@@ -177,7 +179,7 @@ class Live:
         return json_response({"interaction_id": str(interaction.id)})
 
     async def message(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body, _ = await read_body(request, 0)
         user, channel = self._place(body)
         if Permission.SEND_MESSAGES not in self._world.permissions(user.id, channel):
             raise SandboxRefusal("You may not write in this channel.", 403)
@@ -189,7 +191,7 @@ class Live:
 
     async def dismiss(self, request: web.Request) -> web.Response:
         """Ephemeral messages are dismissed by whoever sees them."""
-        body = await request.json()
+        body, _ = await read_body(request, 0)
         user = self._user(body.get("user"))
         message = self._visible_message(user, body.get("message_id"))
         if message.visible_to is None:

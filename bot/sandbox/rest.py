@@ -11,12 +11,13 @@ from aiohttp import web
 from bot.sandbox.commands import Commands
 from bot.sandbox.errors import DiscordError, FormErrors, Refusal
 from bot.sandbox.events import TypingStarted
-from bot.sandbox.gateway import Gateway, application_flags
+from bot.sandbox.gateway import Gateway
 from bot.sandbox.interactions import Interactions, callback_response
 from bot.sandbox.messages import Messages
 from bot.sandbox.model import Channel, Json, Member, Message
 from bot.sandbox.permissions import Permission
-from bot.sandbox.uploads import read_body
+from bot.sandbox.uploads import read_body, read_json
+from bot.sandbox.wire import application_flags
 from bot.sandbox.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -262,7 +263,7 @@ class Rest:
         return json_response(self._commands.listed(self._scope(request)))
 
     async def overwrite_commands(self, request: web.Request) -> web.Response:
-        bodies = await request.json()
+        bodies = await read_json(request)
         return json_response(self._commands.overwrite(self._scope(request), bodies))
 
     async def create_command(self, request: web.Request) -> web.Response:

@@ -90,6 +90,8 @@ class _Player:
         if verb == "say":
             await self._act(view, "message", channel_id=view.channel_id(self._channel), content=rest)
             return None
+        if step.startswith("/"):
+            await view.commands_known()
         began = now()
         source, interaction_id = await self._interact(view, step, verb, rest)
         outcome = await view.outcome(interaction_id, source, began)
@@ -127,7 +129,6 @@ class _Player:
             return str(answer.get("interaction_id", ""))
 
     async def _command(self, view: View, text: str) -> str:
-        await view.commands_known()
         typed = parse_command(text, view.commands)
         return await self._act(
             view,

@@ -14,13 +14,14 @@ from bot.sandbox import world
 from bot.sandbox.commands import Commands
 from bot.sandbox.errors import DiscordError, Refusal, SandboxRefusal
 from bot.sandbox.faults import Faults
-from bot.sandbox.gateway import Gateway, Intent
+from bot.sandbox.gateway import Gateway
 from bot.sandbox.interactions import Interactions
 from bot.sandbox.live import Live
 from bot.sandbox.messages import Messages
 from bot.sandbox.ratelimits import RateLimits
 from bot.sandbox.rest import Handler, Rest, json_response
 from bot.sandbox.uploads import ContentNetwork
+from bot.sandbox.wire import Intent
 
 PAGE = Path(__file__).parent / "page"
 API = "/api/v10"
@@ -79,7 +80,7 @@ class Sandbox:
         """Listen; port 0 takes a free one. Raises ValueError for a host that others could reach, OSError when taken."""
         if not _is_loopback(host):
             raise ValueError(f"The sandbox only listens on this machine, not on {host}.")
-        self._runner = web.AppRunner(self._application(), shutdown_timeout=1.0)
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()

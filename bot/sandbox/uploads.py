@@ -31,11 +31,16 @@ class Upload:
     data: bytes
 
 
+async def read_json(request: web.Request) -> Any:
+    """Raises DiscordError 50109."""
+    return _parse(await request.text())
+
+
 async def read_body(request: web.Request, file_limit: int) -> tuple[Json, list[Upload]]:
     """The JSON of a request and its files. Raises DiscordError 40005 for a file over `file_limit` bytes."""
     if request.content_type != "multipart/form-data":
         text = await request.text()
-        return (_parse(text) if text else {}), []
+        return _object(_parse(text)) if text else {}, []
 
     payload: Json = {}
     uploads: list[Upload] = []
@@ -44,7 +49,7 @@ async def read_body(request: web.Request, file_limit: int) -> tuple[Json, list[U
         if not isinstance(part, BodyPartReader):
             continue
         if part.name == "payload_json":
-            payload = _parse(await part.text())
+            payload = _object(_parse(await part.text()))
         elif match := _FILE_FIELD.fullmatch(part.name or ""):
             # An oversize body is read to its end: the client would otherwise see a broken pipe, not the refusal.
             data = await _read_part(part, file_limit)
@@ -67,12 +72,17 @@ async def _read_part(part: BodyPartReader, limit: int) -> bytes | None:
     return kept.getvalue() if size <= limit else None
 
 
-def _parse(text: str) -> Json:
+def _parse(text: str) -> Any:
     try:
-        body: Any = json.loads(text)
+        return json.loads(text)
     except ValueError:
         raise DiscordError(Refusal.INVALID_JSON) from None
-    return body if isinstance(body, dict) else {"_": body}
+
+
+def _object(body: Any) -> Json:
+    if not isinstance(body, dict):
+        raise DiscordError(Refusal.INVALID_JSON)
+    return body
 
 
 def _safe_name(filename: str) -> str:

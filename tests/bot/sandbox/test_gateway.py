@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import zlib
 from functools import partial
@@ -11,8 +12,8 @@ import discord
 import pytest
 from discord.gateway import DiscordWebSocket
 
-from bot.sandbox.gateway import Intent
 from bot.sandbox.server import Sandbox
+from bot.sandbox.wire import Intent
 from tests.bot.sandbox.conftest import PATIENCE, Bot, connected
 from tests.bot.sandbox.person import Person
 
@@ -116,6 +117,14 @@ async def test_a_wrong_token_cannot_log_in(sandbox: Sandbox) -> None:
     with pytest.raises(discord.LoginFailure):
         async with connected(Bot(), sandbox, token="stolen"):
             pass
+
+
+async def test_a_token_with_the_bots_id_in_front_is_accepted(sandbox: Sandbox) -> None:
+    bot_id = base64.b64encode(str(sandbox.world.bot.id).encode()).decode()
+    bot = Bot()
+    async with connected(bot, sandbox, token=f"{bot_id.rstrip('=')}.{sandbox.token}"):
+        assert bot.user is not None
+        assert bot.user.id == sandbox.world.bot.id
 
 
 async def test_a_privileged_intent_that_is_switched_off_is_refused(sandbox: Sandbox) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import aiohttp
@@ -133,6 +134,15 @@ async def test_only_this_machine_and_its_own_page_are_answered(sandbox: Sandbox)
                 assert response.status == 403
         async with http.get(f"{sandbox.url}/sandbox/state", headers={"Origin": sandbox.url}) as response:
             assert response.status == 200
+
+
+async def test_the_page_gets_a_sentence_for_nonsense(sandbox: Sandbox, bob: Person) -> None:
+    nonsense = ("{", "[]", json.dumps({"user": "me"}), json.dumps({"user": bob.id, "channel_id": "9"}))
+    async with aiohttp.ClientSession(sandbox.url) as http:
+        for data in nonsense:
+            async with http.post("/sandbox/command", data=data) as response:
+                assert 400 <= response.status < 500
+                assert (await response.json())["error"].endswith(".")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.org"])

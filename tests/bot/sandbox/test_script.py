@@ -42,6 +42,12 @@ class Picture(discord.ui.LayoutView):
         self.add_item(row)
 
 
+class Sizes(discord.ui.View):
+    @discord.ui.select(options=[discord.SelectOption(label=label, value=label[0]) for label in ("Small", "Large")])
+    async def size(self, interaction: discord.Interaction, select: discord.ui.Select[Sizes]) -> None:
+        await interaction.response.edit_message(content=f"chose {select.values[0]}", view=None)
+
+
 class Ask(discord.ui.Modal, title="Remix"):
     words: discord.ui.TextInput[Ask] = discord.ui.TextInput(label="New words", custom_id="words")
 
@@ -63,6 +69,10 @@ class Painter(Bot):
         @self.tree.command(description="Draws a square")
         async def paint(interaction: discord.Interaction, colour: str, size: app_commands.Range[int, 1, 9] = 1) -> None:
             await draw(interaction, colour)
+
+        @self.tree.command(description="Asks for a size")
+        async def ask(interaction: discord.Interaction) -> None:
+            await interaction.response.send_message(view=Sizes())
 
         @self.tree.command(description="Says nothing")
         async def mute(interaction: discord.Interaction) -> None: ...
@@ -116,6 +126,13 @@ async def test_a_script_fills_forms_and_sees_deletions(sandbox: Sandbox) -> None
     assert form["modal"] == {"title": "Remix", "fields": ["words", "New words"]}
     assert remixed["content"] == "a green square"
     assert deleted["deleted"] == remixed["message_id"]
+
+
+async def test_a_script_selects_by_label(sandbox: Sandbox) -> None:
+    async with painted(sandbox):
+        asked, chosen = await reports(sandbox, "/ask", "select Large")
+    assert asked["components"][0]["options"] == ["Small", "Large"]
+    assert (chosen["message_id"], chosen["content"], chosen["edits"]) == (asked["message_id"], "chose L", 1)
 
 
 async def test_a_script_goes_on_as_somebody_else_and_elsewhere(sandbox: Sandbox) -> None:
