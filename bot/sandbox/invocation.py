@@ -1,4 +1,4 @@
-"""From what a person typed, pressed or filled in to the `data` of an interaction, refusing what Discord's client would."""
+"""From what a person typed, pressed or filled in to the `data` of an interaction, or to a sentence why not."""
 
 from __future__ import annotations
 

@@ -295,3 +295,20 @@ async def test_broken_json_is_refused(rest: RestClient, bob: Person) -> None:
     for data in ("{", broken):
         status, error = await rest("POST", f"/channels/{bob.channel_id}/messages", data=data)
         assert (status, error["code"]) == (400, 50109), json.dumps(error)
+
+
+async def test_a_file_sent_along_with_an_edit_takes_the_place_of_its_namesake(
+    sandbox: Sandbox, rest: RestClient, bob: Person
+) -> None:
+    def form(colour: str) -> aiohttp.FormData:
+        body = {"flags": V2, "components": [gallery(1, "attachment://p.png")]}
+        data = aiohttp.FormData({"payload_json": json.dumps(body)}, quote_fields=False)
+        data.add_field("files[0]", picture(colour), filename="p.png", content_type="application/octet-stream")
+        return data
+
+    path = f"/channels/{bob.channel_id}/messages"
+    _, sent = await rest("POST", path, data=form("red"))
+    _, edited = await rest("PATCH", f"{path}/{sent['id']}", data=form("blue"))
+    (item,) = edited["components"][0]["items"]
+    assert Image.open(io.BytesIO((await fetch(item["media"]["url"]))[0])).getpixel((0, 0)) == (0, 0, 255)
+    assert len(sandbox.world.message(int(bob.channel_id), int(sent["id"])).attachments) == 1
