@@ -48,7 +48,7 @@ class PressedTwice(UserFacingError):
 
 
 class PicturesGone(UserFacingError):
-    """The pictures that a button is about were deleted."""
+    """The pictures that a button is about, or that a job starts from, were deleted."""
 
 
 class DiscordRefused(UserFacingError):
@@ -57,10 +57,6 @@ class DiscordRefused(UserFacingError):
 
 class DiscordUnreachable(UserFacingError):
     """Discord cannot be reached right now; the process ends with exit code 4 and may be started again."""
-
-
-class PictureGone(UserFacingError):
-    """A variation or an upscale starts from a picture that was deleted."""
 
 
 class PicturesNotSaved(UserFacingError):

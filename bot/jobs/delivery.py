@@ -161,7 +161,7 @@ class Delivery:
             yield live
         finally:
             live.close()
-            await editing
+            await asyncio.wait([editing])
 
     async def show(self, job_id: int, *, retry: bool = True) -> Outcome:
         """Edit the message to what is true now; with `retry`, bounded tries through dropped connections and 5xx."""
@@ -176,9 +176,14 @@ class Delivery:
 
     async def _keep_current(self, job_id: int, live: LiveMessage) -> None:
         while await live.next_change():
-            if await self.show(job_id, retry=False) is Outcome.OVER:
-                live.lost = True
-                return
+            try:
+                outcome = await self.show(job_id, retry=False)
+            except Exception:
+                _log.exception("The progress of job %d could not be shown.", job_id)
+            else:
+                if outcome is Outcome.OVER:
+                    live.lost = True
+                    return
             await live.pause(self._progress_interval)
 
     async def _show(self, snapshot: JobSnapshot, delays: Sequence[float]) -> Outcome:
@@ -190,7 +195,7 @@ class Delivery:
             await self._queue.unshowable(job.id, lost.state, str(lost), give_up=True)
             return Outcome.OVER
         except (MessageRefused, ImageLost) as error:
-            _log.error("The message of job %d was not edited: %s (%s)", job.id, error, error.__cause__)
+            _log.error("The message of job %d was not edited.", job.id, exc_info=error)
             if job.state is JobState.RENDERED:
                 # The failure itself can still be shown.
                 await self._queue.unshowable(job.id, JobState.FAILED, str(error), give_up=False)
@@ -216,7 +221,7 @@ class Delivery:
         routes, encodings, waits = self._routes(job), list(ENCODINGS), iter(delays)
         while True:
             try:
-                message = await self._send(routes[0], self._render(_as_shown(snapshot), images, encodings[0]))
+                message = await self._send(routes[0], self._rendered(snapshot, images, encodings[0]))
                 break
             except discord.HTTPException as error:
                 if _is_token(routes[0]) and (error.status in (401, 404) or error.code == _TOKEN_EXPIRED):
@@ -240,6 +245,14 @@ class Delivery:
                 await _wait_or_raise(waits, error)
         if job.message_id is None:
             await self._queue.attach_message(job.id, int(message["id"]))
+
+    def _rendered(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
+        if snapshot.job.state is JobState.RENDERED:  # as things stand once the edit has arrived
+            snapshot = replace(snapshot, job=replace(snapshot.job, state=JobState.DONE))
+        try:
+            return self._render(snapshot, images, encoding)
+        except Exception as error:
+            raise MessageRefused("The result could not be put into a message; the bot's log says why.") from error
 
     async def _send(self, route: Route, rendered: Rendered) -> dict[str, str]:
         parameters = handle_message_parameters(
@@ -297,13 +310,6 @@ class Delivery:
         if snapshot.job.state is not JobState.RENDERED:
             return {}
         return {i.index: await asyncio.to_thread(self._images.read, i.sha256) for i in snapshot.images}
-
-
-def _as_shown(snapshot: JobSnapshot) -> JobSnapshot:
-    """As things stand once the edit has arrived."""
-    if snapshot.job.state is not JobState.RENDERED:
-        return snapshot
-    return replace(snapshot, job=replace(snapshot.job, state=JobState.DONE))
 
 
 def _age(job: Job) -> timedelta:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from bot.errors import PictureGone, PicturesNotSaved, UserFacingError
+from bot.errors import PicturesGone, PicturesNotSaved, UserFacingError
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.delivery import Delivery, LiveMessage, Outcome
 from bot.jobs.model import Job, JobKind, Progress, StoredImage
@@ -26,6 +26,12 @@ _log = logging.getLogger(__name__)
 
 POLL = 5.0
 """Seconds after which the engine's free slots are looked at without being woken."""
+PLACES = 10
+"""Waiting jobs whose messages say how many are ahead as the queue moves."""
+PLACES_PAUSE = 5.0
+"""Seconds between two looks at their places."""
+LAST_WORD = 3.0
+"""Seconds that tasks have to end once they are cancelled."""
 REDELIVERY_PAUSES = (5.0, 300.0)
 """Seconds between two looks for messages that do not show yet how their job ended: usually, and at most."""
 
@@ -73,6 +79,7 @@ class Dispatcher:
         self._loops = [
             asyncio.create_task(self._claim_forever(), name="claim jobs"),
             asyncio.create_task(self._redeliver_forever(), name="deliver again"),
+            asyncio.create_task(self._tell_places_forever(), name="tell places in the queue"),
         ]
 
     async def stop(self, grace: float = 20.0) -> None:
@@ -184,7 +191,7 @@ class Dispatcher:
                     with suppress(ImageLost):
                         latents = await asyncio.to_thread(self._images.read, image.latents_sha256)
                         return options.to_request((latents,))
-        raise PictureGone("The picture this starts from is gone.")
+        raise PicturesGone("The picture this starts from is gone.")
 
     def _size(self, job: Job) -> int | None:
         """Grids are drawn at the checkpoint's smallest size, upscales at its largest."""
@@ -263,12 +270,25 @@ class Dispatcher:
             pause = min(2 * pause, longest) if Outcome.LATER in outcomes else shortest
             await asyncio.sleep(pause)
 
+    async def _tell_places_forever(self) -> None:
+        told: dict[int, int] = {}
+        while True:
+            await asyncio.sleep(PLACES_PAUSE)
+            try:
+                places = {job_id: place for place, job_id in enumerate(await self._queue.waiting(PLACES))}
+                for job_id, place in places.items():
+                    if told.get(job_id, place) != place:
+                        await self._delivery.show(job_id, retry=False)
+                told = places
+            except Exception:
+                _log.exception("Places in the queue could not be shown; trying again in %g s.", PLACES_PAUSE)
+
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks, timeout=LAST_WORD)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

@@ -216,10 +216,19 @@ class JobQueue:
 
     async def unshown(self) -> tuple[int, ...]:
         """Jobs that ended while their message does not show it yet, oldest first."""
-        ended = _in_state(JobState.RENDERED, JobState.FAILED, JobState.CANCELLED)
         async with self._database.read() as connection:
             found = await connection.scalars(
-                select(_jobs.c.id).where(_jobs.c.shown_at.is_(None), ended).order_by(_jobs.c.id)
+                select(_jobs.c.id)
+                .where(_jobs.c.finished_at.is_not(None), _jobs.c.shown_at.is_(None))
+                .order_by(_jobs.c.id)
+            )
+            return tuple(found)
+
+    async def waiting(self, limit: int) -> tuple[int, ...]:
+        """The first jobs in line."""
+        async with self._database.read() as connection:
+            found = await connection.scalars(
+                select(_jobs.c.id).where(_in_state(JobState.QUEUED)).order_by(_jobs.c.tag, _jobs.c.id).limit(limit)
             )
             return tuple(found)
 

@@ -50,10 +50,6 @@ class JobService:
         await self._queue.attach_message(job_id, message_id)
         self._delivery.acknowledged(job_id)
 
-    def refresh(self, job_id: int) -> None:
-        """Edit the message to what is true now, in the background; for an ack that had to be deferred."""
-        self._dispatcher.deliver(job_id)
-
     async def get(self, job_id: int) -> Job:
         """Raises JobNotFound."""
         return await self._queue.get(job_id)

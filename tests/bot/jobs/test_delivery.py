@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
 from bot.jobs import delivery
-from bot.jobs.delivery import Outcome
-from bot.jobs.model import Job, JobState, Progress, StoredImage
+from bot.jobs.delivery import Encoding, Outcome, Rendered
+from bot.jobs.model import Job, JobSnapshot, JobState, Progress, StoredImage
 from bot.storage.tables import jobs
 
 from .conftest import Scene, new_job
@@ -176,6 +177,22 @@ async def test_a_message_that_discord_never_takes_is_given_up(scene: Scene, capl
     assert len(scene.stand_in.attempts) == 2
     assert (await scene.queue.get(job.id)).state is JobState.FAILED
     assert "50035" in caplog.text
+
+
+async def test_a_result_that_cannot_be_rendered_ends_in_a_sentence(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await rendered(scene)
+    render = scene.delivery._render
+
+    def bug(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
+        return Rendered(view=images["no such picture"], files=[]) if images else render(snapshot, images, encoding)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(scene.delivery, "_render", bug)
+    assert await scene.delivery.show(job.id) is Outcome.LATER
+    assert await scene.delivery.show(job.id) is Outcome.SHOWN
+    assert scene.texts(job)[-1].startswith("failed, The result could not be put into a message")
+    assert "no such picture" in caplog.text
 
 
 async def test_a_picture_lost_from_disk_ends_in_a_sentence(scene: Scene) -> None:

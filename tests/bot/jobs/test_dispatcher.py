@@ -72,6 +72,20 @@ async def test_the_engine_gets_no_more_than_it_has_room_for(working: Scene) -> N
     assert working.engine.most_in_flight == working.engine.capacity == 2
 
 
+async def test_waiting_messages_say_how_many_are_still_ahead(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "PLACES_PAUSE", 0.01)
+    scene.engine.capacity = 1
+    scene.engine.script = hold
+    await scene.dispatcher.start()
+    await scene.imagine("running", user_id=1)
+    run = await scene.engine.running("running")
+    first, second = [await scene.imagine("waiting", user_id=user) for user in (2, 3)]
+    snapshots = [await scene.service.snapshot(job.id) for job in (first, second)]
+    assert [snapshot.position for snapshot in snapshots] == [0, 1]
+    run.proceed.set()
+    await scene.stand_in.until(lambda: scene.texts(second) == ["queued, 0 ahead"])
+
+
 async def test_nothing_is_claimed_while_the_engine_is_down(scene: Scene) -> None:
     scene.engine.ready.clear()
     await scene.dispatcher.start()

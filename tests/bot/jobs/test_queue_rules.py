@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
@@ -61,10 +62,13 @@ class Workbench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path_factory.mktemp("rules"))
-    yield bench
-    bench.close()
+def bench() -> Iterator[Workbench]:
+    # These rules do not depend on the disk, so where there is a folder in memory they need not wait for one.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        bench = Workbench(Path(folder))
+        yield bench
+        bench.close()
 
 
 class QueueRules(RuleBasedStateMachine):

@@ -18,12 +18,6 @@ async def test_a_waiting_job_shows_how_many_are_ahead(scene: Scene) -> None:
     assert (snapshot.job.state, snapshot.position, snapshot.images) == (JobState.QUEUED, 1, ())
 
 
-async def test_a_refresh_brings_the_message_up_to_date(scene: Scene) -> None:
-    job = await scene.imagine()
-    scene.service.refresh(job.id)
-    await scene.stand_in.until(lambda: scene.texts(job) == ["queued, 0 ahead"])
-
-
 async def test_nothing_is_admitted_while_the_bot_stops(scene: Scene) -> None:
     await scene.dispatcher.start()
     await scene.dispatcher.stop(grace=0)

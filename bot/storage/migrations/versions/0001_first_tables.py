@@ -72,7 +72,7 @@ def upgrade() -> None:
         ("ix_jobs_waiting_by_user", ["user_id"], "state = 'queued'"),
         ("ix_jobs_running_by_user", ["user_id"], "state = 'running'"),
         ("ix_jobs_served", ["tag"], "attempt > 0"),
-        ("ix_jobs_unshown", ["id"], "shown_at IS NULL"),
+        ("ix_jobs_unshown", ["id"], "finished_at IS NOT NULL AND shown_at IS NULL"),
     ):
         op.create_index(name, "jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
     op.create_table(
