@@ -24,8 +24,17 @@ async def obey(parent: socket.socket, notes: Path) -> None:
     while command := await protocol.read_command(reader):
         match command:
             case Submit(request_id=request_id, checkpoint=checkpoint):
-                settled = {"seed": 0, "steps": 8, "sampler": "ddim", "guidance_scale": 1.0, "width": 64, "height": 64}
-                writer.write(protocol.frame(Admitted(request_id=request_id, checkpoint=checkpoint, **settled)))
+                admitted = Admitted(
+                    request_id=request_id,
+                    checkpoint=checkpoint,
+                    seed=0,
+                    steps=8,
+                    sampler="ddim",
+                    guidance_scale=1.0,
+                    width=64,
+                    height=64,
+                )
+                writer.write(protocol.frame(admitted))
             case Cancel(request_id=request_id):
                 with notes.open("a") as file:
                     file.write(f"cancelled {request_id}\n")

@@ -72,7 +72,7 @@ async def test_the_circuit_opens_after_five_crashes_and_requests_are_refused(tmp
 
 
 async def test_an_open_circuit_closes_by_itself(tmp_path: Path) -> None:
-    engine = FakeEngine("crash once", tmp_path, Supervision(pauses=(), window=0.3))
+    engine = FakeEngine("crash once", tmp_path, Supervision(pauses=(), window=1.0))
     await engine.start()
     await until(lambda: at_rest(engine))
     async with asyncio.timeout(20):
@@ -82,19 +82,19 @@ async def test_an_open_circuit_closes_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"),
+    ("behaviour", "start", "reason"),
     [
-        ("crash", "exit code 3"),
-        ("explain", "The checkpoint is damaged."),
-        ("old release", "version 0 of the engine protocol"),
-        ("too much", "over the limit"),
-        ("never ready", "said nothing for 2 s"),
+        ("crash", 20, "exit code 3"),
+        ("explain", 20, "The checkpoint is damaged."),
+        ("old release", 20, "version 0 of the engine protocol"),
+        ("too much", 20, "over the limit"),
+        ("never ready", 0.5, "said nothing for 0.5 s"),
     ],
 )
 async def test_a_worker_that_cannot_work_is_ended_and_the_log_says_why(
-    behaviour: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    behaviour: str, start: float, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = FakeEngine(behaviour, tmp_path, Supervision(start=2, pauses=()))
+    engine = FakeEngine(behaviour, tmp_path, Supervision(start=start, pauses=()))
     await engine.start()
     await until(lambda: at_rest(engine))
     assert reason in caplog.text
