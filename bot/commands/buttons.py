@@ -82,9 +82,12 @@ class Buttons(commands.Cog):
 
     async def _reroll(self, interaction: discord.Interaction, job: Job) -> None:
         """Draw anew: with fresh seeds after a success, exactly as asked after a failure."""
-        options = replace(job.options, seed=None) if job.state is JobState.DONE else job.options
+        # Not `is DONE`: a quick finger presses before the row says that its message is up to date.
+        failed = job.state in (JobState.FAILED, JobState.CANCELLED)
+        options = job.options if failed else replace(job.options, seed=None)
         if job.parent_id is not None and job.parent_index is not None:
             source = await self._jobs.get(job.parent_id)
+            await self._seed(source, job.parent_index)
             await self._admission.admit(interaction, job.kind, options, parent=source, parent_index=job.parent_index)
         else:
             await self._admission.admit(interaction, JobKind.REROLL, options, parent=job)

@@ -1,0 +1,252 @@
+"""The whole bot under test: a sandbox, the bot's own process with its engine, and people who type and press."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import psutil
+
+from bot import child
+from bot.sandbox.server import Sandbox
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds a test waits for anything at all; an engine that starts on a busy machine takes some."""
+ROOT = Path(__file__).parents[3]
+
+
+class Refused(Exception):
+    """The page did not let the person do that, or the bot did not answer in time."""
+
+
+@dataclass
+class Bot:
+    """The bot's process, which a test may stop and start at will."""
+
+    sandbox: Sandbox
+    data_dir: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *, token: str | None = None) -> None:
+        env = child.environment(self.sandbox.api_base, token or self.sandbox.token, self.data_dir)
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bot", "run", "--with-parent"),
+            env=env | {"PYTHONPATH": str(ROOT), "IMAGINE_PROGRESS_INTERVAL": "0.2"} | self.settings,
+            cwd=self.data_dir.parent,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.communicate()
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.terminate()
+        await asyncio.wait_for(self.process.communicate(), PATIENCE)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    def kill_engine(self) -> int:
+        assert self.process is not None
+        (worker,) = psutil.Process(self.process.pid).children()
+        os.kill(worker.pid, signal.SIGKILL)
+        return int(worker.pid)
+
+    def jobs(self) -> list[str]:
+        """The state of every job there ever was, oldest first."""
+        with sqlite3.connect(f"file:{self.data_dir / 'imagine.db'}?mode=ro", uri=True) as database:
+            return [state for (state,) in database.execute("SELECT state FROM jobs ORDER BY id")]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A message that came to rest, and every edit that a person saw on the way."""
+
+    message: Json
+    edits: list[Json]
+
+    @property
+    def text(self) -> str:
+        return text_of(self.message)
+
+    @property
+    def pictures(self) -> list[Json]:
+        return [item for component in walk(self.message) for item in component.get("items", [])]
+
+
+class Member:
+    """Somebody at the page; everything they see stays in `seen`, in order."""
+
+    def __init__(self, sandbox: Sandbox, username: str) -> None:
+        world = sandbox.world
+        self.id = str(next(user.id for user in world.users.values() if user.username == username))
+        self._channels = {channel.name: str(channel.id) for channel in world.guild.channels.values()}
+        self._url = sandbox.url
+        self.seen: list[tuple[str, Json]] = []
+        self._news = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(self._url)
+        self._socket = await self._http.ws_connect(f"/sandbox/live?user={self.id}")
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+        await self._http.close()
+
+    async def online(self) -> None:
+        """Until the bot is connected and its commands are there."""
+
+        async def ready() -> bool:
+            state = await self.state()
+            return bool(state["bot_online"] and state["commands"])
+
+        while not await ready():
+            count = len(self.seen)
+            await self.until(lambda: len(self.seen) > count)
+
+    async def types(self, command: str, subcommand: str | None = None, *, at: str = "imagine", **options: Any) -> Json:
+        """Send a slash command; the message that answers it. Raises Refused."""
+        body = {"command": command, "subcommand": subcommand, "options": options, "channel_id": self._channels[at]}
+        return await self._answer((await self.act("command", **body))["interaction_id"])
+
+    async def presses(self, message: Json, label: str) -> Json | None:
+        """Press a button; the new message that answers it, or None when the press changed what was pressed."""
+        return await self._answer(await self.clicks(message, label), updates=True)
+
+    async def clicks(self, message: Json, label: str) -> str:
+        """Press a button without waiting; the interaction's id."""
+        button = next(c for c in walk(message) if c.get("label") == label)
+        answer = await self.act("component", message_id=message["id"], custom_id=button["custom_id"])
+        return str(answer["interaction_id"])
+
+    async def settles(self, message: Json) -> Settled:
+        """Until the message offers no Cancel any more."""
+
+        def edits() -> list[Json]:
+            return [d for op, d in self.seen if op == "message_update" and d["id"] == message["id"]]
+
+        await self.until(lambda: bool(edits()) and "Cancel" not in labels(edits()[-1]))
+        return Settled(edits()[-1], edits())
+
+    async def draws(self, **options: Any) -> Settled:
+        return await self.settles(await self.types("imagine", **options))
+
+    async def progress_of(self, message: Json) -> Json:
+        """Until the message shows a step that was done."""
+        return await self.until(
+            lambda: next(
+                (d for op, d in self.seen if op == "message_update" and d["id"] == message["id"] and "step" in text_of(d)),
+                None,
+            )
+        )
+
+    async def loses(self, message: Json) -> None:
+        """Until the message is deleted."""
+        await self.until(lambda: any(op == "message_delete" and d["id"] == message["id"] for op, d in self.seen))
+
+    async def state(self) -> Json:
+        async with self._http.get("/sandbox/state", params={"user": self.id}) as response:
+            return await self._json(response)
+
+    async def act(self, action: str, **body: Any) -> Json:
+        async with self._http.post(f"/sandbox/{action}", json={"user": self.id, **body}) as response:
+            return await self._json(response)
+
+    async def download(self, picture: Json) -> bytes:
+        async with self._http.get(picture["media"]["url"]) as response:
+            return await response.read()
+
+    async def until(self, condition: Callable[[], T | None]) -> T:
+        async with self._news:
+            async with asyncio.timeout(PATIENCE):
+                while not (value := condition()):
+                    await self._news.wait()
+            return value
+
+    async def messages(self, at: str = "imagine") -> list[Json]:
+        found: list[Json] = (await self.state())["messages"][self._channels[at]]
+        return found
+
+    async def _answer(self, interaction_id: str, *, updates: bool = False) -> Any:
+        def answer() -> Json | str | None:
+            for op, data in self.seen:
+                if op == "interaction_failed" and data["interaction_id"] == interaction_id:
+                    raise Refused(data["message"])
+                if op == "message_create" and (data.get("interaction_metadata") or {}).get("id") == interaction_id:
+                    return data
+                if updates and op == "interaction_answered" and data["interaction_id"] == interaction_id:
+                    return "update" if data["callback"] in (6, 7) else None
+            return None
+
+        found = await self.until(answer)
+        return None if found == "update" else found
+
+    async def answer(self, interaction_id: str) -> Json:
+        found: Json = await self._answer(interaction_id)
+        return found
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            event = message.json()
+            async with self._news:
+                self.seen.append((event["op"], event["d"]))
+                self._news.notify_all()
+
+    async def _json(self, response: aiohttp.ClientResponse) -> Json:
+        body: Json = await response.json()
+        if response.status != 200:
+            raise Refused(body["error"])
+        return body
+
+
+@asynccontextmanager
+async def people(sandbox: Sandbox, *usernames: str) -> AsyncIterator[list[Member]]:
+    members = [Member(sandbox, username) for username in usernames]
+    for member in members:
+        await member.__aenter__()
+    try:
+        yield members
+    finally:
+        for member in members:
+            await member.__aexit__()
+
+
+def walk(node: Json) -> list[Json]:
+    """Every component of a message or component, outer ones first."""
+    found = []
+    for component in node.get("components", []):
+        found += [component, *walk(component)]
+    return found
+
+
+def labels(message: Json) -> list[str]:
+    return [component["label"] for component in walk(message) if component["type"] == 2]
+
+
+def text_of(message: Json) -> str:
+    parts = [message["content"], *(component["content"] for component in walk(message) if component["type"] == 10)]
+    return "\n".join(filter(None, parts))
+
+
+def is_private(message: Json) -> bool:
+    return bool(message["flags"] & 64)
