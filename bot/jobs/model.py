@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from bot.prompt.options import JobOptions
@@ -78,6 +78,10 @@ class Job:
     """Time the engine took, when done."""
     shown_at: datetime | None
     """When the message came to show how the job ended; nothing edits it afterwards."""
+
+    @property
+    def age(self) -> timedelta:
+        return datetime.now(UTC) - self.created_at
 
 
 @dataclass(frozen=True, slots=True)

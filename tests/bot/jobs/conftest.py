@@ -129,6 +129,7 @@ class Scene:
     ) -> None:
         self.database = database
         self.images = images
+        self.client = client
         self.stand_in = stand_in
         self.engine = ScriptedEngine()
         self.queue = JobQueue(database)

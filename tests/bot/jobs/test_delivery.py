@@ -183,12 +183,12 @@ async def test_a_result_that_cannot_be_rendered_ends_in_a_sentence(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = await rendered(scene)
-    render = scene.delivery._render
+    render = scene.delivery._editor._render
 
     def bug(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
         return Rendered(view=images["no such picture"], files=[]) if images else render(snapshot, images, encoding)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(scene.delivery, "_render", bug)
+    monkeypatch.setattr(scene.delivery._editor, "_render", bug)
     assert await scene.delivery.show(job.id) is Outcome.LATER
     assert await scene.delivery.show(job.id) is Outcome.SHOWN
     assert scene.texts(job)[-1].startswith("failed, The result could not be put into a message")

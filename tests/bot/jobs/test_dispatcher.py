@@ -344,7 +344,7 @@ async def test_a_dispatcher_started_again_goes_on_where_the_last_one_stopped(wor
     job = await working.imagine()
     await working.engine.running(job.options.prompt)
     await working.dispatcher.stop(grace=0)
-    again = Scene(working.database, working.images, working.delivery._client, working.stand_in)
+    again = Scene(working.database, working.images, working.client, working.stand_in)
     await again.dispatcher.start()
     done = await again.settled(job)
     await again.dispatcher.stop()
