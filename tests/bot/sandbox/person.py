@@ -36,6 +36,7 @@ class Person:
     async def __aexit__(self, *exception: object) -> None:
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
+        await self._socket.close()
         await self._http.close()
 
     async def _read(self) -> None:
