@@ -146,7 +146,9 @@ def step(model: Model, sequences: list[Sequence]) -> None:
 
 def preview(model: Model, sequence: Sequence) -> bytes:
     """WebP sheet of the clean pictures the sequence believes in at this moment."""
-    return encode_sheet(model.preview(sequence.denoised))
+    fresh_stage = not sequence.finished and sequence.stage_step == 0
+    believed = sequence.base if fresh_stage and sequence.base is not None else sequence.denoised
+    return encode_sheet(model.preview(believed))
 
 
 def results(model: Model, sequence: Sequence) -> list[ImageReady]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.utils.logging import disable_progress_bar
 from PIL import Image
 from torch import Tensor
 
@@ -157,6 +158,7 @@ def _sha256(file: Path) -> str:
 
 
 def _load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
+    disable_progress_bar()  # shards load in a blink; the bar would only break up ours
     try:
         unet = UNet2DConditionModel.from_pretrained(
             folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,14 @@ def test_requests_of_every_kind_share_a_batch_and_draw_what_they_draw_alone(mode
     for sequence, expected in zip(everyone, alone, strict=True):
         difference = (sequence.latents - expected).norm() / expected.norm()
         assert difference < 1e-4
+
+
+def test_a_preview_between_two_stages_shows_what_the_first_one_drew(model) -> None:
+    sequence = runner.admit(model, GenerationRequest(prompt="a cat", seed=1, steps=3, width=64), "preview")
+    for _ in range(3):
+        runner.step(model, [sequence])
+    sheet = Image.open(io.BytesIO(runner.preview(model, sequence))).convert("RGBA")
+    assert np.asarray(sheet)[..., :3].std() > 1
 
 
 def draw_alone(model: Model, request: GenerationRequest) -> torch.Tensor:
