@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from t2i.api import SAMPLERS, GenerationRequest, T2IError
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, 1 for a failure told in one sentence, 2 for wrong arguments, 130 for Ctrl-C."""
+    # Idle OpenMP threads that spin starve whoever shares the cores; torch reads this when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)

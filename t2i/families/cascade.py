@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.utils.logging import disable_progress_bar
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
@@ -158,11 +159,14 @@ def _sha256(file: Path) -> str:
 
 
 def _load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
-    disable_progress_bar()  # shards load in a blink; the bar would only break up ours
+    """A float32 network from diffusers' own layout: config.json and one or several safetensors shards."""
     try:
-        unet = UNet2DConditionModel.from_pretrained(
-            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder, local_files_only=True))
+        weights = {
+            name: w.float() for shard in sorted(folder.glob("*.safetensors")) for name, w in load_file(shard).items()
+        }
+        unet.load_state_dict(weights, assign=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"The weights in {folder.parent.name}/{folder.name} cannot be read.") from error
     return unet.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
