@@ -30,6 +30,7 @@ export function createComposer(form, store, send) {
   let dismissed = false;
   let lastSent = "";
   let lastPlace = "";
+  let shown = "";
   let completions = { key: null, choices: null };
 
   const available = () => entries(store.usableCommands);
@@ -39,7 +40,10 @@ export function createComposer(form, store, send) {
     showError("");
     refresh();
   });
-  document.addEventListener("selectionchange", () => document.activeElement === input && refresh());
+  // Also typing fires this, later; what is shown already must not be shown anew, or the active option would be lost.
+  document.addEventListener("selectionchange", () => {
+    if (document.activeElement === input && shown !== whereCaretIs()) refresh();
+  });
   input.addEventListener("focus", refresh);
   input.addEventListener("blur", () => picker.show(null));
   input.addEventListener("keydown", onKey);
@@ -48,8 +52,11 @@ export function createComposer(form, store, send) {
     submit();
   });
 
+  const whereCaretIs = () => `${input.selectionStart} ${input.value}`;
+
   function refresh() {
     const text = input.value;
+    shown = whereCaretIs();
     const parsed = text.startsWith("/") ? parse(text, available()) : null;
     mirror.replaceChildren(...paint(text, parsed));
     mirror.parentElement.classList.toggle("commanding", Boolean(parsed));

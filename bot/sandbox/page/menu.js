@@ -59,6 +59,7 @@ export function choose(anchor, { label, choices, selected = [], min = 1, max = 1
 
     function pick(index) {
       const { value } = choices[index];
+      typed = "";
       if (!multiple) return finish([value]);
       if (!chosen.delete(value) && chosen.size < max) chosen.add(value);
       refresh();

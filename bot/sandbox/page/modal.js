@@ -10,6 +10,7 @@ const PARAGRAPH = 2;
 
 /** Shows `modal` ({title, custom_id, components}); `submit(fields)` may throw an error whose message is then shown. */
 export function openModal(modal, store, submit) {
+  /** custom id -> {value(), problem()} */
   const fields = {};
   const error = h("p.failure", { role: "alert", hidden: true });
   const send = h("button.button.primary", { type: "submit" }, "Submit");
@@ -32,15 +33,21 @@ export function openModal(modal, store, submit) {
 
   async function onSubmit(event) {
     event.preventDefault();
+    const problem = Object.values(fields).map((each) => each.problem()).find(Boolean);
+    if (problem) return complain(problem);
     send.disabled = true;
     try {
-      await submit(Object.fromEntries(Object.entries(fields).map(([customId, read]) => [customId, read()])));
+      await submit(Object.fromEntries(Object.entries(fields).map(([customId, { value }]) => [customId, value()])));
       dialog.close();
     } catch (refused) {
-      error.textContent = refused.message;
-      error.hidden = false;
+      complain(refused.message);
       send.disabled = false;
     }
+  }
+
+  function complain(sentence) {
+    error.textContent = sentence;
+    error.hidden = false;
   }
 
   document.body.append(dialog);
@@ -48,7 +55,7 @@ export function openModal(modal, store, submit) {
   dialog.querySelector("input, textarea, .select")?.focus();
 }
 
-/** One row of the form; every input puts a function that reads its value into `fields`. */
+/** One row of the form; every input puts how to read it into `fields`. */
 function row(component, id, fields, store) {
   switch (component.type) {
     case Type.ACTION_ROW:
@@ -64,7 +71,9 @@ function row(component, id, fields, store) {
 
 function field({ label, description }, component, id, fields, store) {
   const required = component.required !== false;
-  const control = isSelect(component) ? select(component, id, fields, store) : textInput(component, id, required, fields);
+  const control = isSelect(component)
+    ? select(component, id, label, required, fields, store)
+    : textInput(component, id, required, fields);
   return h(
     "div.field",
     {},
@@ -88,11 +97,12 @@ function textInput({ custom_id, style, placeholder, value, min_length, max_lengt
     "aria-describedby": `${id}-description`,
   });
   input.value = value ?? "";
-  fields[custom_id] = () => input.value;
+  // The browser itself checks length and presence.
+  fields[custom_id] = { value: () => input.value, problem: () => null };
   return input;
 }
 
-function select(component, id, fields, store) {
+function select(component, id, label, required, fields, store) {
   let values = initialValues(component);
   const text = h("span");
   const prompt = component.placeholder || "Make a selection";
@@ -110,6 +120,9 @@ function select(component, id, fields, store) {
   }
 
   show();
-  fields[component.custom_id] = () => values;
+  fields[component.custom_id] = {
+    value: () => values,
+    problem: () => (required && !values.length ? `${label ?? prompt} needs a choice.` : null),
+  };
   return button;
 }
