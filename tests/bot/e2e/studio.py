@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import functools
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -31,43 +30,59 @@ class Refused(Exception):
     """The page did not let the person do that, or the bot did not answer in time."""
 
 
-@dataclass
 class Bot:
     """The bot's process, which a test may stop and start at will."""
 
-    sandbox: Sandbox
-    data_dir: Path
-    settings: dict[str, str] = field(default_factory=dict)
-    process: asyncio.subprocess.Process | None = None
+    def __init__(self, sandbox: Sandbox, data_dir: Path, settings: dict[str, str]) -> None:
+        self.log: list[str] = []
+        self.data_dir = data_dir
+        self._env = child.environment(sandbox.api_base, sandbox.token, data_dir)
+        self._env |= {"PYTHONPATH": str(ROOT), "IMAGINE_PROGRESS_INTERVAL": "0.2", **settings}
+        self._news = asyncio.Condition()
 
-    async def start(self, *, token: str | None = None) -> None:
-        env = child.environment(self.sandbox.api_base, token or self.sandbox.token, self.data_dir)
+    async def start(self) -> None:
+        self.log.clear()
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bot", "run", "--with-parent"),
-            env=env | {"PYTHONPATH": str(ROOT), "IMAGINE_PROGRESS_INTERVAL": "0.2"} | self.settings,
+            env=self._env,
             cwd=self.data_dir.parent,
             stderr=asyncio.subprocess.PIPE,
         )
+        self._reader = asyncio.create_task(self._read())
 
     async def kill(self) -> None:
-        assert self.process is not None
         self.process.kill()
-        await self.process.communicate()
+        await self.ended()
+
+    def terminate(self) -> None:
+        self.process.terminate()
 
     async def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        assert self.process is not None
+        """SIGTERM, unless it has ended, and the exit code."""
         if self.process.returncode is None:
-            self.process.terminate()
-        await asyncio.wait_for(self.process.communicate(), PATIENCE)
-        assert self.process.returncode is not None
-        return self.process.returncode
+            self.terminate()
+        return await self.ended()
 
-    def kill_engine(self) -> int:
-        assert self.process is not None
+    async def ended(self) -> int:
+        """Until the process ends; its exit code."""
+        await asyncio.wait_for(self._reader, PATIENCE)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
+
+    async def says(self, words: str) -> None:
+        """Until its log holds these words."""
+        async with self._news, asyncio.timeout(PATIENCE):
+            await self._news.wait_for(lambda: any(words in line for line in self.log))
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            async with self._news:
+                self.log.append(line.decode())
+                self._news.notify_all()
+
+    def kill_engine(self) -> None:
         (worker,) = psutil.Process(self.process.pid).children()
-        os.kill(worker.pid, signal.SIGKILL)
-        return int(worker.pid)
+        worker.kill()
 
     def jobs(self) -> list[str]:
         """The state of every job there ever was, oldest first."""
@@ -115,14 +130,15 @@ class Member:
 
     async def online(self) -> None:
         """Until the bot is connected and its commands are there."""
-
-        async def ready() -> bool:
+        while True:
+            known = len(self.seen)
             state = await self.state()
-            return bool(state["bot_online"] and state["commands"])
+            if state["bot_online"] and state["commands"]:
+                return
+            await self.until(functools.partial(self._knows_more_than, known))
 
-        while not await ready():
-            count = len(self.seen)
-            await self.until(lambda: len(self.seen) > count)
+    def _knows_more_than(self, events: int) -> bool:
+        return len(self.seen) > events
 
     async def types(self, command: str, subcommand: str | None = None, *, at: str = "imagine", **options: Any) -> Json:
         """Send a slash command; the message that answers it. Raises Refused."""
@@ -155,7 +171,11 @@ class Member:
         """Until the message shows a step that was done."""
         return await self.until(
             lambda: next(
-                (d for op, d in self.seen if op == "message_update" and d["id"] == message["id"] and "step" in text_of(d)),
+                (
+                    d
+                    for op, d in self.seen
+                    if op == "message_update" and d["id"] == message["id"] and "step" in text_of(d)
+                ),
                 None,
             )
         )
