@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import NoReturn
 
-from playwright.async_api import ConsoleMessage, Locator, Page, expect
+import pytest
+
+
+def missing(what: str) -> NoReturn:
+    """On a person's machine a reason to skip; where changes are judged, a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI must run the browser tests.")
+    pytest.skip(f"{what} is missing.", allow_module_level=True)
+
+
+try:
+    from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
+except ImportError:
+    missing("The Python package playwright")
+
+__all__ = ["Browser", "Chat", "Locator", "async_playwright", "expect", "look", "missing"]
 
 LOOK = """async image => {
     await image.decode();

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -17,9 +16,7 @@ from tests.bot.e2e.studio import Bot
 from tests.browser.parlour import Parlour
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
-
-    from tests.browser.chat import Chat
+    from tests.browser.chat import Browser, Chat
 
 CHROMIUM_ARGS = (
     "--no-sandbox",
@@ -34,20 +31,11 @@ PATIENCE_MS = 60_000
 """How long a test waits for anything at all; an engine that starts on a busy machine takes some."""
 
 
-def _missing(what: str) -> NoReturn:
-    """On a person's machine a reason to skip; where changes are judged, a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing, and CI must run the browser tests.")
-    pytest.skip(f"{what} is missing.")
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    executable = shutil.which("chromium") or _missing("Chromium")
-    try:
-        from playwright.async_api import async_playwright, expect
-    except ImportError:
-        _missing("The Python package playwright")
+    from tests.browser.chat import async_playwright, expect, missing
+
+    executable = shutil.which("chromium") or missing("Chromium")
     expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)

@@ -25,7 +25,11 @@ class Parlour(discord.Client):
     def __init__(self) -> None:
         super().__init__(intents=discord.Intents(guilds=True), guild_ready_timeout=0.0)
         self.tree = app_commands.CommandTree(self)
-        for command in (gallery, silence, checklist, remix, hello, stranger, paint, rules):
+        commands: tuple[app_commands.Command[Any, ..., Any], ...] = (
+            *(gallery, silence, checklist, remix),
+            *(hello, stranger, paint, rules),
+        )
+        for command in commands:
             self.tree.add_command(command)
 
     async def setup_hook(self) -> None:

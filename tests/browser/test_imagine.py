@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Locator, expect
 
 from bot.sandbox.server import Sandbox
-from tests.browser.chat import look
+from tests.browser.chat import Locator, expect, look
 from tests.browser.conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
