@@ -17,7 +17,7 @@ from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.delivery import Delivery, LiveMessage, Outcome
 from bot.jobs.model import Job, JobKind, Progress, StoredImage
 from bot.jobs.progress import ProgressBoard
-from bot.jobs.queue import MAX_CRASHES, JobQueue
+from bot.jobs.queue import MAX_CRASHES, JobQueue, side
 from bot.storage.images import ImageLost, ImageStore
 from t2i import api
 from t2i.engine.client import Engine
@@ -182,7 +182,8 @@ class Dispatcher:
         self.deliver(job.id)
 
     async def _request(self, job: Job) -> api.GenerationRequest:
-        options = msgspec.structs.replace(job.options, seed=job.seed, size=job.options.size or self._size(job))
+        checkpoint = next((info for info in self._engine.checkpoints() if info.name == job.checkpoint), None)
+        options = msgspec.structs.replace(job.options, seed=job.seed, size=side(job.kind, job.options, checkpoint))
         if job.kind not in (JobKind.VARIATION, JobKind.UPSCALE):
             return options.to_request()
         if job.parent_id is not None:
@@ -192,11 +193,6 @@ class Dispatcher:
                         latents = await asyncio.to_thread(self._images.read, image.latents_sha256)
                         return options.to_request((latents,))
         raise PicturesGone("The picture this starts from is gone.")
-
-    def _size(self, job: Job) -> int | None:
-        """Grids are drawn at the checkpoint's smallest size, upscales at its largest."""
-        sizes = next((info.sizes for info in self._engine.checkpoints() if info.name == job.checkpoint), None)
-        return sizes[-1 if job.kind is JobKind.UPSCALE else 0] if sizes else None
 
     async def _draw(self, job: Job, request: api.GenerationRequest, message: LiveMessage) -> Drawing | None:
         """Draw it and keep the board current. None when there is nobody left to draw for."""

@@ -33,11 +33,18 @@ MAX_CRASHES = 3
 _jobs, _images, _users = tables.jobs, tables.images, tables.users
 
 
-def cost(options: JobOptions, checkpoint: CheckpointInfo | None) -> float:
+def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
+    """Pixels of a picture's side: grids are drawn at the checkpoint's smallest size, upscales at its largest."""
+    if options.size is not None or checkpoint is None:
+        return options.size
+    return checkpoint.sizes[-1] if kind is JobKind.UPSCALE else checkpoint.sizes[0]
+
+
+def cost(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> float:
     """Denoiser work in megapixel steps: steps x pixels x images. Unknown checkpoints are taken for small ones."""
     steps = options.steps or (checkpoint.steps if checkpoint else 25)
-    side = options.size or (checkpoint.default_size if checkpoint else 64)
-    return steps * side * side * options.images / 1e6
+    pixels = (side(kind, options, checkpoint) or 64) ** 2
+    return steps * pixels * options.images / 1e6
 
 
 class JobQueue:

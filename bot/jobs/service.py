@@ -41,7 +41,8 @@ class JobService:
         """
         if self._dispatcher.stopping:
             raise ShuttingDown("The bot is restarting; try again in a minute. Jobs already queued keep their place.")
-        job = await self._queue.submit(new, cost=cost(new.options, await self._checkpoints.get(new.checkpoint)))
+        checkpoint = await self._checkpoints.get(new.checkpoint)
+        job = await self._queue.submit(new, cost=cost(new.kind, new.options, checkpoint))
         self._dispatcher.wake()
         return job
 

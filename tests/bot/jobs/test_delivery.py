@@ -16,7 +16,7 @@ from bot.jobs.model import Job, JobSnapshot, JobState, Progress, StoredImage
 from bot.storage.tables import jobs
 
 from .conftest import Scene, new_job
-from .discord_stand_in import DROP, Answer, Edit, Refusal
+from .discord_stand_in import DROP, Answer, Refusal
 
 
 async def claimed(scene: Scene, **changes: object) -> Job:
@@ -316,15 +316,14 @@ async def test_no_log_holds_an_interaction_token(scene: Scene, caplog: pytest.Lo
     assert not [line for line in logged if token in line]
 
 
-async def test_two_jobs_do_not_wait_for_each_other(scene: Scene) -> None:
-    slow, quick = await claimed(scene, user_id=1), await claimed(scene, user_id=2)
-    held = asyncio.Event()
-
-    def hold_the_slow_one(edit: Edit) -> Answer:
-        held.set()
-        return None
-
-    scene.stand_in.rule = hold_the_slow_one
-    async with scene.delivery._turns.setdefault(slow.id, asyncio.Lock()):
-        assert await asyncio.wait_for(scene.delivery.show(quick.id), 5) is Outcome.SHOWN
-    assert held.is_set()
+async def test_an_edit_that_waited_its_turn_shows_what_is_true_by_then(scene: Scene) -> None:
+    job, other = await claimed(scene, user_id=1), await claimed(scene, user_id=2)
+    scene.stand_in.gate.clear()
+    showing = [asyncio.create_task(scene.delivery.show(job_id)) for job_id in (job.id, job.id, other.id)]
+    await scene.stand_in.until(lambda: len(scene.stand_in.attempts) == 2)  # one of each job
+    assert await asyncio.wait(showing, timeout=0.1) == (set(), set(showing))
+    scene.board.post(job.id, Progress(5, 9))
+    scene.stand_in.gate.set()
+    await asyncio.wait_for(asyncio.gather(*showing), 5)
+    assert scene.texts(job) == ["running", "running, step 5 of 9"]
+    assert scene.texts(other) == ["running"]

@@ -11,7 +11,7 @@ import pytest
 from bot.jobs import dispatcher
 from bot.jobs.model import JobKind, JobState, StoredImage
 from bot.storage.images import ImageStore
-from t2i.api import Cancelled, EngineCrashed, EngineError, RequestEvent
+from t2i.api import Cancelled, EngineCrashed, EngineError, Progress, RequestEvent
 
 from .conftest import Scene, new_job
 from .discord_stand_in import DROP, Refusal
@@ -210,17 +210,19 @@ async def test_a_cancelled_waiting_job_is_never_drawn(scene: Scene) -> None:
 
 
 async def test_nothing_more_is_drawn_for_a_message_that_was_deleted(working: Scene) -> None:
-    working.engine.script = hold
+    async def endless(run: Run) -> AsyncGenerator[RequestEvent, None]:
+        yield await anext(draw(run))
+        while True:
+            await asyncio.sleep(0.001)
+            yield Progress(request_id=run.request_id, step=1, steps=3)
+
+    working.engine.script = endless
     job = await working.imagine()
-    run = await working.engine.running(job.options.prompt)
-    await working.stand_in.until(lambda: len(working.stand_in.edits) >= 1)
+    await working.stand_in.until(lambda: len(working.texts(job)) >= 2)
     working.stand_in.tokens.clear()
     working.stand_in.messages.clear()
-    working.board.clear(job.id)
-    assert await working.delivery.show(job.id)
-    run.proceed.set()
-    await working.engine.until(lambda: not working.engine.in_flight)
-    assert (await working.queue.get(job.id)).state is JobState.CANCELLED
+    await working.engine.until(lambda: working.engine.closed_early == [f"{job.id}.1"])
+    assert (await working.settled(job)).state is JobState.CANCELLED
     assert await working.queue.images(job.id) == ()
 
 
@@ -232,6 +234,15 @@ async def test_a_variation_starts_from_its_parents_latents(working: Scene) -> No
     assert second.request.latents == (latents(first, 2),)
     assert second.request.strength == 0.6
     assert first.request.latents is None
+
+
+async def test_grids_are_drawn_small_and_upscales_as_large_as_the_checkpoint_can(working: Scene) -> None:
+    parent = await working.settled(await working.imagine(images=4))
+    upscale = {"kind": JobKind.UPSCALE, "parent_id": parent.id, "parent_index": 0, "strength": 0.0, "images": 1}
+    await working.settled(await working.imagine(**upscale))
+    await working.settled(await working.imagine(size=128))
+    assert [run.request.width for run in working.engine.runs] == [64, 256, 128]
+    assert [run.request.height for run in working.engine.runs] == [64, 256, 128]
 
 
 async def test_a_variation_of_a_deleted_picture_fails_with_a_sentence(working: Scene) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bot.errors import JobNotFound, QueueFull
-from bot.jobs.model import Job, JobState, NewJob, StoredImage
+from bot.jobs.model import Job, JobKind, JobState, NewJob, StoredImage
 from bot.jobs.queue import MAX_CRASHES, WINDOW, JobQueue, cost
 from bot.prompt.options import JobOptions
 from bot.storage.session import Database
@@ -236,11 +236,15 @@ async def test_a_shown_result_is_done_and_its_token_erased(queue: JobQueue) -> N
     assert await queue.unshown() == ()
 
 
-async def test_showing_a_job_that_went_on_meanwhile_does_not_end_it(queue: JobQueue) -> None:
+async def test_a_result_that_was_given_up_meanwhile_does_not_become_done(queue: JobQueue) -> None:
     await submit(queue)
     job = await claim(queue)
-    await queue.fail(job, "It failed.")
+    await queue.rendered(job, [stored(job)], seconds=1.0)
+    finished = await queue.get(job.id)
+    await queue.unshowable(job.id, JobState.FAILED, "Too large.", give_up=False)
+    assert not await queue.shown(finished)
     failed = await queue.get(job.id)
+    assert (failed.state, failed.error, failed.shown_at) == (JobState.FAILED, "Too large.", None)
     assert await queue.shown(failed)
     assert not await queue.shown(failed)
 
@@ -272,6 +276,7 @@ async def test_a_job_that_is_not_there_is_said_to_be_gone(queue: JobQueue) -> No
 
 
 def test_the_cost_is_steps_times_pixels_times_pictures_with_the_checkpoints_own_defaults() -> None:
-    assert cost(JobOptions(prompt="x", images=4), EMBEDDED) == pytest.approx(10 * 64 * 64 * 4 / 1e6)
-    assert cost(JobOptions(prompt="x", images=1, steps=20, size=256), EMBEDDED) == pytest.approx(20 * 256 * 256 / 1e6)
-    assert cost(JobOptions(prompt="x"), None) > 0
+    grid, upscale = JobOptions(prompt="x", images=4), JobOptions(prompt="x", images=1, steps=20)
+    assert cost(JobKind.IMAGINE, grid, EMBEDDED) == pytest.approx(10 * 64 * 64 * 4 / 1e6)
+    assert cost(JobKind.UPSCALE, upscale, EMBEDDED) == pytest.approx(20 * 256 * 256 / 1e6)
+    assert cost(JobKind.IMAGINE, grid, None) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -96,6 +97,17 @@ async def test_many_writers_at_once_each_get_their_turn(database: Database) -> N
 
     await asyncio.wait_for(asyncio.gather(*(write(guild_id) for guild_id in range(60))), BOUND)
     assert await count(database) == 60
+
+
+async def test_a_transaction_has_the_database_from_its_first_statement_on(database: Database, tmp_path: Path) -> None:
+    stranger = sqlite3.connect(tmp_path / "folder" / "imagine.db", timeout=0)
+    async with database.write() as connection:
+        await connection.execute(select(guilds))
+        # Had the stranger written here, the insert below would fail halfway and no waiting would help.
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            stranger.execute("INSERT INTO guilds (id) VALUES (1)")
+        await connection.execute(insert(guilds).values(id=2))
+    stranger.close()
 
 
 async def test_a_writer_cancelled_halfway_leaves_nothing_and_frees_its_turn(database: Database) -> None:
