@@ -222,7 +222,7 @@ class Dispatcher:
                         case api.Done(seconds=seconds):
                             return Drawing(images, seconds)
                         case api.Failed():
-                            raise api.EngineError(event.message, code=event.code)
+                            raise api.EngineError(event.message, code=event.code, retryable=event.retryable)
             # Cancelled though nobody here asked for it, or cut off: counted, so that it cannot go on forever.
             raise api.EngineCrashed
         finally:

@@ -104,9 +104,15 @@ class Database:
         return engine
 
 
+def _migrations() -> Path:
+    """Beside this file in an installed wheel, at the top of the repository in a checkout."""
+    packaged = Path(__file__).parent / "migrations"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
+
+
 def _upgrade_to_head(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", "bot.storage:migrations")
+    config.set_main_option("script_location", str(_migrations()))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

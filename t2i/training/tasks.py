@@ -46,7 +46,7 @@ class BaseTask:
     condition_channels = 0
 
     def loss(self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, generator: torch.Generator) -> Tensor:
-        noisy, t = add_noise(pixels, 0.2, generator)
+        noisy, t = add_noise(pixels, 0.8, generator)
         return velocity_loss(BaseDenoiser(unet)(noisy, to_timesteps(t), text), pixels, t)
 
     def sample(
