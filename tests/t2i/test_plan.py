@@ -69,7 +69,8 @@ def test_the_second_order_sampler_lands_nearer_to_the_exact_solution() -> None:
     start = torch.randn(4, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     exact = mean + spread * start
     error = {
-        name: (follow(build_plan(SCHEDULE, name, 20), start, posterior_mean) - exact).norm() for name in ("ddim", "dpmpp_2m")
+        name: (follow(build_plan(SCHEDULE, name, 20), start, posterior_mean) - exact).norm()
+        for name in ("ddim", "dpmpp_2m")
     }
     assert error["dpmpp_2m"] < 0.5 * error["ddim"]
     assert error["ddim"] < 0.1 * exact.norm()
