@@ -141,6 +141,7 @@ WRONG = {
     "/gallery count: many": "count must be a whole number.",
     "/gallery": "/gallery needs a count.",
     "/paint cat size: huge": "size is one of: Small, Large.",
+    "/hello there": "/hello takes no options.",
     "/nothing at all": "There is no command /nothing.",
 }
 
@@ -177,6 +178,22 @@ async def test_what_one_person_writes_reaches_the_other_and_marks_the_channel(pa
     await unread.click()
     await expect(bob.messages.last.locator("strong")).to_have_text("morning")
     await expect(unread).to_have_count(0)
+
+
+async def test_news_does_not_move_a_reader_of_older_messages_but_is_offered(parlour: Sandbox, visit: Visit) -> None:
+    reader, writer = await visit(parlour, "bob", height=500), await visit(parlour, "alice")
+    for _ in range(2):
+        await reader.ask("/gallery count: 1")
+    log = reader.page.get_by_role("log")
+    await log.evaluate("log => log.scrollTo(0, 0)")
+    jump = reader.page.get_by_role("button", name="Newest messages")
+    await expect(jump).to_be_hidden()
+    await writer.send("Look down here")
+    await expect(jump).to_be_visible()
+    assert await log.evaluate("log => log.scrollTop") == 0
+    await jump.click()
+    await expect(reader.messages.filter(has_text="Look down here").last).to_be_in_viewport()
+    await expect(jump).to_be_hidden()
 
 
 async def test_a_narrow_window_has_no_sideways_scroll_and_keeps_channels_in_a_drawer(

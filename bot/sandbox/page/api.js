@@ -1,7 +1,7 @@
 // Talking to the sandbox server: requests and the live socket.
 
 /** The server refused a request; `message` is the sentence to show. */
-export class RefusedError extends Error {}
+class RefusedError extends Error {}
 
 async function request(path, options) {
   let response;

@@ -25,11 +25,20 @@ let disconnect = () => {};
 
 const composer = createComposer(element("composer"), store, {
   async command(entry, options) {
+    messageList.follow();
     const here = { user: store.me.id, channel_id: store.channelId };
-    const { interaction_id } = await api.runCommand({ ...here, command: entry.command, subcommand: entry.subcommand, options });
+    const { interaction_id } = await api.runCommand({
+      ...here,
+      command: entry.command,
+      subcommand: entry.subcommand,
+      options,
+    });
     store.expect(interaction_id, { name: entry.name, channelId: here.channel_id });
   },
-  message: (content) => api.sendMessage({ user: store.me.id, channel_id: store.channelId, content }),
+  message(content) {
+    messageList.follow();
+    return api.sendMessage({ user: store.me.id, channel_id: store.channelId, content });
+  },
   async autocomplete(entry, options, focused) {
     const { command, subcommand } = entry;
     const body = { user: store.me.id, channel_id: store.channelId, command, subcommand, options, focused };
@@ -37,7 +46,7 @@ const composer = createComposer(element("composer"), store, {
   },
 });
 
-const renderMessages = createMessageList(
+const messageList = createMessageList(
   { log: element("log"), list: element("messages"), jump: element("jump") },
   store,
   {
@@ -103,7 +112,8 @@ async function use(message, customId, values) {
 
 function onEvent(event) {
   if (event.op === "modal") return fillModal(event.d);
-  if (event.op === "commands" || event.op === "channels") return api.fetchState(store.me.id).then((state) => store.offer(state));
+  if (event.op === "commands" || event.op === "channels")
+    return api.fetchState(store.me.id).then((state) => store.offer(state));
   return store.apply(event);
 }
 
@@ -118,7 +128,7 @@ function fillModal(modal) {
 
 function actAs(userId) {
   disconnect();
-  store.channelId ??= channelInAddress();
+  store.channelId ??= inAddress("channel");
   disconnect = api.connectLive(userId, {
     async onOpen() {
       store.load(await api.fetchState(userId), userId);
@@ -137,7 +147,6 @@ function remember() {
   history.replaceState(null, "", `#user=${store.me.id}&channel=${store.channelId}`);
 }
 const inAddress = (name) => new URLSearchParams(location.hash.slice(1)).get(name);
-const channelInAddress = () => inAddress("channel");
 
 function render() {
   if (!store.me) return;
@@ -146,19 +155,25 @@ function render() {
   banner.dataset.status = store.connected ? "" : "Connection lost, trying again…";
   renderSidebar();
   renderWelcome();
-  renderMessages();
+  messageList.render();
   composer.render();
   renderTyping();
 }
 
 function renderWelcome() {
   const { channel } = store;
-  const offers = entries(store.usableCommands).filter(({ subcommand }) => !subcommand).sort(asksForTextFirst);
+  const offers = entries(store.usableCommands)
+    .filter(({ subcommand }) => !subcommand)
+    .sort(asksForTextFirst);
   morphChildren(element("welcome"), [
     h("span.welcome-icon", {}, icon("hash")),
     h("h2", {}, `Welcome to #${channel?.name ?? ""}`),
     h("p", {}, welcomeText(offers)),
-    h("div.offers", {}, offers.map(({ name }) => h("button.offer", { type: "button", "data-command": name }, `/${name}`))),
+    h(
+      "div.offers",
+      {},
+      offers.map(({ name }) => h("button.offer", { type: "button", "data-command": name }, `/${name}`)),
+    ),
   ]);
 }
 
@@ -167,7 +182,9 @@ const asksForTextFirst = (a, b) => asksForText(b) - asksForText(a);
 
 function welcomeText(offers) {
   if (!store.botOnline) return "The bot is not connected yet.";
-  return offers.length ? "Type / to see what the bot can do, or start with one of these:" : "The bot has no commands here.";
+  return offers.length
+    ? "Type / to see what the bot can do, or start with one of these:"
+    : "The bot has no commands here.";
 }
 
 element("welcome").addEventListener("click", ({ target }) => {
@@ -197,7 +214,9 @@ setInterval(() => {
 store.subscribe(render);
 
 async function start() {
-  actAs(inAddress("user") ?? (await api.fetchState()).user);
+  // An address from another sandbox may name somebody who does not exist here.
+  const { user } = await api.fetchState(inAddress("user")).catch(() => api.fetchState());
+  actAs(user);
   if (matchMedia("(hover: hover)").matches) composer.focus();
 }
 

@@ -38,7 +38,7 @@ function leaves({ name, description, options = [] }, path) {
 /**
  * Finds the command of `text` and where its options and their values lie; null while none is named in full.
  * Text before the first option belongs to the command's only required text option.
- * A field is {option, start, valueStart, end, value}; `start` is where its name begins, or valueStart where it has none.
+ * A field is {option, start, valueStart, end, value}; `start` is where its name begins, or its value if it has none.
  */
 export function parse(text, all) {
   const entry = all
@@ -51,7 +51,8 @@ export function parse(text, all) {
   const free = fieldAt(text, from, from, freeEnd, null);
   if (!free.value) return { entry, commandEnd: from, fields, stray: "" };
   const taker = freeTextOption(entry);
-  if (!taker || fields.some(({ option }) => option === taker)) return { entry, commandEnd: from, fields, stray: free.value };
+  if (!taker || fields.some(({ option }) => option === taker))
+    return { entry, commandEnd: from, fields, stray: free.value };
   return { entry, commandEnd: from, fields: [{ ...free, option: taker }, ...fields], stray: "" };
 }
 
@@ -63,10 +64,17 @@ function namedFields(text, from, { options }) {
   const found = [];
   for (const match of text.matchAll(pattern)) {
     // A second "seed:" is a part of the value it stands in.
-    if (!found.some(({ name }) => name === match[1])) found.push({ name: match[1], start: match.index, valueStart: match.index + match[0].length });
+    if (!found.some(({ name }) => name === match[1]))
+      found.push({ name: match[1], start: match.index, valueStart: match.index + match[0].length });
   }
   return found.map(({ name, start, valueStart }, index) =>
-    fieldAt(text, start, valueStart, found[index + 1]?.start ?? text.length, options.find((option) => option.name === name)),
+    fieldAt(
+      text,
+      start,
+      valueStart,
+      found[index + 1]?.start ?? text.length,
+      options.find((option) => option.name === name),
+    ),
   );
 }
 
@@ -75,7 +83,13 @@ function fieldAt(text, start, valueStart, end, option) {
   const lead = raw.length - raw.trimStart().length;
   const value = raw.trim();
   const trimmedStart = value ? valueStart + lead : valueStart;
-  return { option, start: start === valueStart ? trimmedStart : start, valueStart: trimmedStart, end: value ? trimmedStart + value.length : valueStart, value };
+  return {
+    option,
+    start: start === valueStart ? trimmedStart : start,
+    valueStart: trimmedStart,
+    end: value ? trimmedStart + value.length : valueStart,
+    value,
+  };
 }
 
 function freeTextOption({ options }) {
@@ -85,14 +99,17 @@ function freeTextOption({ options }) {
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-/** Option values to send; throws CommandError. `find` resolves names: {user(text), role(text), channel(text)} give an id or null. */
+/** Option values to send; throws CommandError. `find` turns names into ids or null: {user, role, channel}(text). */
 export function values({ entry, fields, stray }, find) {
-  if (stray) throw new CommandError(`Say which option “${shorten(stray)}” belongs to, for example ${entry.options[0]?.name ?? "none"}:`);
+  if (stray && !entry.options.length) throw new CommandError(`/${entry.name} takes no options.`);
+  if (stray) throw new CommandError(`Say which option “${shorten(stray)}” is for, such as ${entry.options[0].name}:`);
   for (const option of entry.options) {
     const given = fields.find((field) => field.option === option)?.value;
     if (option.required && !given) throw new CommandError(`/${entry.name} needs a ${option.name}.`);
   }
-  return Object.fromEntries(fields.filter(({ value }) => value).map(({ option, value }) => [option.name, convert(option, value, find)]));
+  return Object.fromEntries(
+    fields.filter(({ value }) => value).map(({ option, value }) => [option.name, convert(option, value, find)]),
+  );
 }
 
 /** The values typed so far, whether valid or not, for autocomplete. */
@@ -101,7 +118,9 @@ export const looseValues = ({ fields }) => Object.fromEntries(fields.map(({ opti
 function convert(option, text, find) {
   const { name, choices } = option;
   if (choices?.length) {
-    const choice = choices.find((each) => each.name.toLowerCase() === text.toLowerCase() || String(each.value) === text);
+    const choice = choices.find(
+      (each) => each.name.toLowerCase() === text.toLowerCase() || String(each.value) === text,
+    );
     if (!choice) throw new CommandError(`${name} is one of: ${choices.map((each) => each.name).join(", ")}.`);
     return choice.value;
   }
@@ -132,12 +151,14 @@ function convert(option, text, find) {
 
 function checkLength({ name, min_length = 0, max_length = Infinity }, text) {
   if (text.length < min_length) throw new CommandError(`${name} must have at least ${min_length} characters.`);
-  if (text.length > max_length) throw new CommandError(`${name} may have at most ${max_length} characters; this has ${text.length}.`);
+  if (text.length > max_length)
+    throw new CommandError(`${name} may have at most ${max_length} characters; this has ${text.length}.`);
   return text;
 }
 
 function checkRange({ name, min_value = -Infinity, max_value = Infinity }, number) {
-  if (number < min_value || number > max_value) throw new CommandError(`${name} must be ${range(min_value, max_value)}.`);
+  if (number < min_value || number > max_value)
+    throw new CommandError(`${name} must be ${range(min_value, max_value)}.`);
   return number;
 }
 

@@ -82,9 +82,10 @@ export function emojiOf(emoji, decorative) {
 
 function select(component, context) {
   const { custom_id, placeholder, disabled, options = [], default_values = [] } = component;
-  const chosen = [...options.filter((option) => option.default).map((option) => option.label), ...default_values.map(
-    ({ id, type }) => context.names[type]?.(id) ?? id,
-  )];
+  const chosen = [
+    ...options.filter((option) => option.default).map((option) => option.label),
+    ...default_values.map(({ id, type }) => context.names[type]?.(id) ?? id),
+  ];
   const prompt = placeholder || "Make a selection";
   const waiting = context.waiting.has(custom_id);
   return h(
@@ -120,7 +121,11 @@ function container({ components: children, accent_color, spoiler, id }, context)
     `div.container${accent ? ".accented" : ""}${hidden ? ".hidden" : ""}`,
     { style: accent ? { "--accent-color": accent } : {} },
     hidden
-      ? h("button.spoiler-cover", { type: "button", "data-action": "reveal", "data-spoiler": name }, "Spoiler, press to show")
+      ? h(
+          "button.spoiler-cover",
+          { type: "button", "data-action": "reveal", "data-spoiler": name },
+          "Spoiler, press to show",
+        )
       : null,
     h("div.container-content", { inert: hidden }, components(children, context)),
   );
@@ -132,7 +137,8 @@ export const hex = (colour) => `#${Number(colour).toString(16).padStart(6, "0")}
 export function embed(data, context) {
   const { color, author, title, url, description, fields = [], image, thumbnail, footer, timestamp } = data;
   const text = (content) => markdown(content, context);
-  const heading = url && /^https?:/.test(url) ? h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, title) : title;
+  const heading =
+    url && /^https?:/.test(url) ? h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, title) : title;
   const small = [footer?.text, timestamp ? new Date(timestamp).toLocaleString() : null].filter(Boolean).join(" • ");
   return h(
     "div.container.embed.accented",
@@ -153,8 +159,18 @@ export function embed(data, context) {
         thumbnail && localUrl(thumbnail.url) ? h("div.thumbnail", {}, gallery([{ media: thumbnail }], context)) : null,
       ),
       fields.length
-        ? h("div.embed-fields", {}, fields.map(({ name, value, inline }) =>
-            h(`div.embed-field${inline ? ".inline" : ""}`, {}, h("div.embed-field-name", {}, name), h("div.text", {}, text(value)))))
+        ? h(
+            "div.embed-fields",
+            {},
+            fields.map(({ name, value, inline }) =>
+              h(
+                `div.embed-field${inline ? ".inline" : ""}`,
+                {},
+                h("div.embed-field-name", {}, name),
+                h("div.text", {}, text(value)),
+              ),
+            ),
+          )
         : null,
       image && localUrl(image.url) ? gallery([{ media: image }], context) : null,
       small ? h("div.subtext", {}, small) : null,

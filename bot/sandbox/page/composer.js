@@ -8,7 +8,7 @@ import { suggest } from "./suggestions.js";
 
 const AUTOCOMPLETE_DELAY_MS = 150;
 
-/** Fills `form`. `send` gives {command(entry, options), message(text), autocomplete(entry, options, focused)}, all async. */
+/** Fills `form`. `send` gives the async {command(entry, options), message(text), autocomplete(entry, options, focused)}. */
 export function createComposer(form, store, send) {
   const input = h("textarea", {
     rows: 1,
@@ -119,7 +119,9 @@ export function createComposer(form, store, send) {
   /** "/help" and Enter runs it rather than choosing it from the list. */
   function commandComplete() {
     const parsed = parse(input.value, available());
-    return parsed && input.selectionStart <= parsed.commandEnd && !parsed.entry.options.some(({ required }) => required);
+    return (
+      parsed && input.selectionStart <= parsed.commandEnd && !parsed.entry.options.some(({ required }) => required)
+    );
   }
 
   function hidePicker() {
@@ -195,14 +197,21 @@ function paint(text, parsed) {
   const parts = [h("span.chip-command", {}, text.slice(0, parsed.commandEnd))];
   let at = parsed.commandEnd;
   for (const { start, valueStart, end } of parsed.fields) {
-    parts.push(text.slice(at, start), h("span.chip", {}, h("span.chip-name", {}, text.slice(start, valueStart)), text.slice(valueStart, end)));
+    parts.push(
+      text.slice(at, start),
+      h("span.chip", {}, h("span.chip-name", {}, text.slice(start, valueStart)), text.slice(valueStart, end)),
+    );
     at = end;
   }
   return [...parts, text.slice(at), "\u200b"];
 }
 
 function finders(store) {
-  const plain = (text) => text.replace(/^(<[@#]&?!?|[@#])/, "").replace(/>$/, "").toLowerCase();
+  const plain = (text) =>
+    text
+      .replace(/^(<[@#]&?!?|[@#])/, "")
+      .replace(/>$/, "")
+      .toLowerCase();
   const find = (list, nameOf) => (text) =>
     list.find((each) => each.id === plain(text) || nameOf(each).toLowerCase() === plain(text))?.id ?? null;
   const users = [...store.users.values()];

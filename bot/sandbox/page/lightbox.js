@@ -9,14 +9,20 @@ const SMALLEST_PX = 640;
 /** Opens at `tile`, one of the gallery tiles of a message. */
 export function openLightbox(tile) {
   const tiles = [...tile.closest("[data-message-id]").querySelectorAll("[data-action=zoom]")];
-  const pictures = tiles.map((each) => each.querySelector("img")).map(({ src, alt, width, height }) => ({ src, alt, width, height }));
+  const pictures = tiles
+    .map((each) => each.querySelector("img"))
+    .map(({ src, alt, width, height }) => ({ src, alt, width, height }));
   let index = tiles.indexOf(tile);
 
   const image = h("img");
   const caption = h("figcaption", { "aria-live": "polite" });
   const original = h("a", { target: "_blank" }, "Open original", icon("open"));
   const step = (by, name, glyph) =>
-    h(`button.lightbox-step.${glyph}`, { type: "button", "aria-label": name, onclick: () => show(index + by) }, icon(glyph));
+    h(
+      `button.lightbox-step.${glyph}`,
+      { type: "button", "aria-label": name, onclick: () => show(index + by) },
+      icon(glyph),
+    );
   const several = pictures.length > 1;
   const dialog = h(
     "dialog.lightbox",

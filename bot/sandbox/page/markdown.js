@@ -60,7 +60,17 @@ const BLOCKS = [
     starts: /^> /,
     read(lines, at, context) {
       const end = runEnd(lines, at, /^> /);
-      return [h("blockquote", {}, blocks(lines.slice(at, end).map((line) => line.slice(2)), context)), end];
+      return [
+        h(
+          "blockquote",
+          {},
+          blocks(
+            lines.slice(at, end).map((line) => line.slice(2)),
+            context,
+          ),
+        ),
+        end,
+      ];
     },
   },
   {
@@ -120,7 +130,10 @@ const INLINE = [
   [/<\/([^:>]+):\d+>/, ([, name]) => h("span.mention", {}, `/${name}`)],
   [/<a?:(\w+):\d+>/, ([, name]) => `:${name}:`],
   [/\[([^\]\n]+)\]\(<?(https?:\/\/[^\s)>]+)>?\)/, ([, label, url], context) => link(url, inline(label, context))],
-  [/<(https?:\/\/[^\s>]+)>|(https?:\/\/[^\s<]*[^\s<.,:;"')\]])/, ([, angled, bare]) => link(angled ?? bare, [angled ?? bare])],
+  [
+    /<(https?:\/\/[^\s>]+)>|(https?:\/\/[^\s<]*[^\s<.,:;"')\]])/,
+    ([, angled, bare]) => link(angled ?? bare, [angled ?? bare]),
+  ],
   [/\|\|(.+?)\|\|/s, ([, text], context) => spoiler(text, context)],
   [/\*\*\*(.+?)\*\*\*/s, ([, text], context) => h("strong", {}, h("em", {}, inline(text, context)))],
   [/\*\*(.+?)\*\*(?!\*)/s, ([, text], context) => h("strong", {}, inline(text, context))],
@@ -160,7 +173,11 @@ const link = (url, label) => h("a", { href: url, target: "_blank", rel: "noopene
 
 function timestamp(epoch, style) {
   const date = new Date(epoch * 1000);
-  const attributes = { datetime: date.toISOString(), title: fullDate(date), "data-relative": style === "R" ? epoch : null };
+  const attributes = {
+    datetime: date.toISOString(),
+    title: fullDate(date),
+    "data-relative": style === "R" ? epoch : null,
+  };
   return h("time", attributes, formatTimestamp(epoch, style));
 }
 
@@ -170,7 +187,13 @@ function spoiler(text, context) {
   if (context.revealed.has(name)) return h("span.spoiler-text.open", {}, content);
   return h(
     "span.spoiler-text",
-    { role: "button", tabindex: "0", "aria-label": "Spoiler, press to show", "data-action": "reveal", "data-spoiler": name },
+    {
+      role: "button",
+      tabindex: "0",
+      "aria-label": "Spoiler, press to show",
+      "data-action": "reveal",
+      "data-spoiler": name,
+    },
     content,
   );
 }

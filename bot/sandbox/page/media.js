@@ -15,7 +15,7 @@ export function localUrl(url) {
   }
 }
 
-export const fileName = (url) => decodeURIComponent(new URL(url, location.href).pathname.split("/").pop());
+const fileName = (url) => decodeURIComponent(new URL(url, location.href).pathname.split("/").pop());
 
 const isImage = ({ content_type, filename, media }) =>
   (content_type ?? media?.content_type ?? "").startsWith("image/") || /\.(png|webp|jpe?g|gif)$/i.test(filename ?? "");
@@ -44,7 +44,9 @@ function tile(item, index, context) {
       "data-key": name,
       "data-action": hidden ? "reveal" : "zoom",
       "data-spoiler": hidden ? name : null,
-      "aria-label": hidden ? "Spoiler, press to show" : `Open picture ${index + 1}${description ? `: ${description}` : ""}`,
+      "aria-label": hidden
+        ? "Spoiler, press to show"
+        : `Open picture ${index + 1}${description ? `: ${description}` : ""}`,
       style: width && height ? { "--ratio": `${width} / ${height}` } : {},
     },
     image,

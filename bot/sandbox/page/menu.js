@@ -13,21 +13,41 @@ export function choose(anchor, { label, choices, selected = [], min = 1, max = 1
   return new Promise((resolve) => {
     const multiple = max > 1;
     const chosen = new Set(selected);
-    let active = Math.max(0, choices.findIndex(({ value }) => chosen.has(value)));
+    let active = Math.max(
+      0,
+      choices.findIndex(({ value }) => chosen.has(value)),
+    );
     let typed = "";
 
     const options = choices.map((choice, index) =>
       h(
         "div.menu-option",
-        { role: "option", id: `menu-option-${index}`, onclick: () => pick(index), onpointermove: () => highlight(index) },
+        {
+          role: "option",
+          id: `menu-option-${index}`,
+          onclick: () => pick(index),
+          onpointermove: () => highlight(index),
+        },
         choice.lead ?? null,
-        h("div.menu-text", {}, h("div", {}, choice.label), choice.description ? h("div.muted", {}, choice.description) : null),
+        h(
+          "div.menu-text",
+          {},
+          h("div", {}, choice.label),
+          choice.description ? h("div.muted", {}, choice.description) : null,
+        ),
         h("span.menu-check", {}, icon("check")),
       ),
     );
     const list = h(
       "div.menu",
-      { role: "listbox", tabindex: "-1", "aria-label": label, "aria-multiselectable": multiple ? "true" : null, popover: "manual", onkeydown: onKey },
+      {
+        role: "listbox",
+        tabindex: "-1",
+        "aria-label": label,
+        "aria-multiselectable": multiple ? "true" : null,
+        popover: "manual",
+        onkeydown: onKey,
+      },
       options.length ? options : h("div.menu-empty", {}, "Nothing to choose from"),
     );
 

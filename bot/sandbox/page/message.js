@@ -13,9 +13,8 @@ import { EPHEMERAL, LOADING } from "./store.js";
 export function renderMessage(message, store, { grouped }) {
   const author = store.users.get(message.author?.id) ?? message.author;
   const ephemeral = Boolean(message.flags & EPHEMERAL);
-  const mine = message.author?.id === store.me?.id;
   return h(
-    `li.message${grouped ? ".grouped" : ""}${ephemeral ? ".ephemeral" : ""}${mine ? ".mine" : ""}`,
+    `li.message${grouped ? ".grouped" : ""}${ephemeral ? ".ephemeral" : ""}`,
     { "data-message-id": message.id, "data-key": message.id, tabindex: "-1" },
     interactionLine(message, store) ?? replyLine(message, store),
     grouped ? h("span.gutter-time", { "aria-hidden": "true" }, clock(new Date(message.timestamp))) : avatar(author),
@@ -71,7 +70,11 @@ function replyLine({ message_reference, referenced_message, interaction_metadata
     {},
     h("span.elbow", { "aria-hidden": "true" }),
     interaction?.user ? [whoActed(interaction.user, store), " clicked in "] : null,
-    h("button.jump-link", { type: "button", "data-action": "jump", "data-target": id }, target ? excerpt(target, store) : "a message that is gone"),
+    h(
+      "button.jump-link",
+      { type: "button", "data-action": "jump", "data-target": id },
+      target ? excerpt(target, store) : "a message that is gone",
+    ),
   );
 }
 

@@ -11,6 +11,7 @@ const NEAR_END_PX = 120;
 /**
  * Shows `store`'s open channel. `actions` are called with (element pressed, message):
  * {press, select, zoom, reveal, dismiss, jump}.
+ * Answers {render(), follow()}; `follow` goes to the newest message and stays with what comes.
  */
 export function createMessageList({ log, list, jump }, store, actions) {
   let channelShown = null;
@@ -33,7 +34,7 @@ export function createMessageList({ log, list, jump }, store, actions) {
   jump.addEventListener("click", scrollToEnd);
 
   function act(element) {
-    if (!element) return;
+    if (!element || element.ariaBusy === "true") return;
     const id = element.closest("[data-message-id]").dataset.messageId;
     actions[element.dataset.action](element, store.message(id));
   }
@@ -45,7 +46,7 @@ export function createMessageList({ log, list, jump }, store, actions) {
     log.scrollTop = log.scrollHeight;
   }
 
-  return function render() {
+  function render() {
     const switched = channelShown !== store.channelId;
     const before = list.lastElementChild?.dataset.key;
     channelShown = store.channelId;
@@ -54,7 +55,9 @@ export function createMessageList({ log, list, jump }, store, actions) {
     update(list, items(store));
     if (switched || following) scrollToEnd();
     else if (list.lastElementChild?.dataset.key !== before) jump.hidden = false;
-  };
+  }
+
+  return { render, follow: scrollToEnd };
 }
 
 function items(store) {
@@ -76,7 +79,7 @@ function belongsUnder(previous, message) {
   return !hasOwnLine && near && previous.author?.id === message.author?.id && previous.flags === message.flags;
 }
 
-/** Puts `next` into `list` by key, morphing what is there, so that a deleted message does not move the others' state. */
+/** Puts `next` into `list` by key, morphing what is there: a deleted message must not move the others' state. */
 function update(list, next) {
   const present = new Map([...list.children].map((child) => [child.dataset.key, child]));
   const wanted = new Set(next.map((child) => child.dataset.key));

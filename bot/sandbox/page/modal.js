@@ -24,16 +24,27 @@ export function openModal(modal, store, submit) {
         "header",
         {},
         h("h2", { id: "modal-title" }, modal.title),
-        h("button.icon-button", { type: "button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
+        h(
+          "button.icon-button",
+          { type: "button", "aria-label": "Close", onclick: () => dialog.close() },
+          icon("close"),
+        ),
       ),
-      h("div.modal-body", {}, modal.components.map((component, index) => row(component, `field-${index}`, fields, store)), error),
+      h(
+        "div.modal-body",
+        {},
+        modal.components.map((component, index) => row(component, `field-${index}`, fields, store)),
+        error,
+      ),
       h("footer", {}, h("button.button.secondary", { type: "button", onclick: () => dialog.close() }, "Cancel"), send),
     ),
   );
 
   async function onSubmit(event) {
     event.preventDefault();
-    const problem = Object.values(fields).map((each) => each.problem()).find(Boolean);
+    const problem = Object.values(fields)
+      .map((each) => each.problem())
+      .find(Boolean);
     if (problem) return complain(problem);
     send.disabled = true;
     try {
@@ -77,7 +88,12 @@ function field({ label, description }, component, id, fields, store) {
   return h(
     "div.field",
     {},
-    h("label", { for: id }, label ?? component.placeholder ?? "", required ? h("span.required", { title: "required" }, " *") : null),
+    h(
+      "label",
+      { for: id },
+      label ?? component.placeholder ?? "",
+      required ? h("span.required", { title: "required" }, " *") : null,
+    ),
     description ? h("p.muted", { id: `${id}-description` }, description) : null,
     control,
   );
@@ -106,7 +122,12 @@ function select(component, id, label, required, fields, store) {
   let values = initialValues(component);
   const text = h("span");
   const prompt = component.placeholder || "Make a selection";
-  const button = h("button.select", { type: "button", id, "aria-haspopup": "listbox", onclick: open }, text, icon("down"));
+  const button = h(
+    "button.select",
+    { type: "button", id, "aria-haspopup": "listbox", onclick: open },
+    text,
+    icon("down"),
+  );
 
   async function open() {
     values = (await chooseFor(component, button, store, values)) ?? values;
@@ -114,7 +135,9 @@ function select(component, id, label, required, fields, store) {
   }
 
   function show() {
-    const labels = choicesOf(component, store).filter(({ value }) => values.includes(value)).map(({ label }) => label);
+    const labels = choicesOf(component, store)
+      .filter(({ value }) => values.includes(value))
+      .map(({ label }) => label);
     text.textContent = labels.join(", ") || prompt;
     text.classList.toggle("placeholder", !labels.length);
   }

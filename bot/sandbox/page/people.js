@@ -7,7 +7,12 @@ import { hex } from "./components.js";
 /** Initials on the user's colour; the bot gets a drawing. */
 export function avatar(user, size = "") {
   const name = user?.display_name || user?.global_name || user?.username || "?";
-  const initials = name.split(/\s+/).filter(Boolean).slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
+  const initials = name
+    .split(/\s+/)
+    .filter(Boolean)
+    .slice(0, 2)
+    .map((word) => [...word][0].toUpperCase())
+    .join("");
   return h(
     `span.avatar${size ? `.${size}` : ""}${user?.bot ? ".bot" : ""}`,
     { "aria-hidden": "true", style: { "--avatar-color": colourOf(user) } },

@@ -66,7 +66,12 @@ export function createPicker(input, onPick) {
 }
 
 function option(item, index) {
-  const attributes = { role: "option", id: `picker-option-${index}`, "data-index": index, "aria-label": [item.label, item.detail].filter(Boolean).join(": ") };
+  const attributes = {
+    role: "option",
+    id: `picker-option-${index}`,
+    "data-index": index,
+    "aria-label": [item.label, item.detail].filter(Boolean).join(": "),
+  };
   return h(`div.picker-option.${item.kind}`, attributes, BODIES[item.kind](item));
 }
 
@@ -76,7 +81,14 @@ const BODIES = {
     h(
       "div.picker-text",
       {},
-      h("div.picker-command", {}, h("strong", {}, label), options.slice(0, 8).map(({ name, required }) => h(`span.picker-parameter${required ? ".required" : ""}`, {}, name))),
+      h(
+        "div.picker-command",
+        {},
+        h("strong", {}, label),
+        options
+          .slice(0, 8)
+          .map(({ name, required }) => h(`span.picker-parameter${required ? ".required" : ""}`, {}, name)),
+      ),
       h("div.muted", {}, detail),
     ),
     appBadge(),

@@ -7,7 +7,13 @@ import { avatar } from "./people.js";
 /** Opens the menu of a select component at `anchor`; resolves to its values or null. */
 export function chooseFor(component, anchor, store, selected = initialValues(component)) {
   const { placeholder, min_values: min = 1, max_values: max = 1 } = component;
-  return choose(anchor, { label: placeholder || "Make a selection", choices: choicesOf(component, store), selected, min, max });
+  return choose(anchor, {
+    label: placeholder || "Make a selection",
+    choices: choicesOf(component, store),
+    selected,
+    min,
+    max,
+  });
 }
 
 export const initialValues = ({ options = [], default_values = [] }) => [
@@ -16,7 +22,12 @@ export const initialValues = ({ options = [], default_values = [] }) => [
 ];
 
 export function choicesOf({ type, options = [] }, store) {
-  const users = () => [...store.users.values()].map((user) => ({ value: user.id, label: store.nameOf(user), lead: avatar(user, "small") }));
+  const users = () =>
+    [...store.users.values()].map((user) => ({
+      value: user.id,
+      label: store.nameOf(user),
+      lead: avatar(user, "small"),
+    }));
   const roles = () => store.roles.map(({ id, name }) => ({ value: id, label: `@${name}` }));
   switch (type) {
     case Type.USER_SELECT:
@@ -28,7 +39,12 @@ export function choicesOf({ type, options = [] }, store) {
     case Type.CHANNEL_SELECT:
       return store.channels.map(({ id, name }) => ({ value: id, label: `#${name}` }));
     default:
-      return options.map(({ value, label, description, emoji }) => ({ value, label, description, lead: emojiOf(emoji, true) }));
+      return options.map(({ value, label, description, emoji }) => ({
+        value,
+        label,
+        description,
+        lead: emojiOf(emoji, true),
+      }));
   }
 }
 

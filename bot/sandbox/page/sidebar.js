@@ -38,7 +38,10 @@ export function createSidebar(elements, store, actions) {
     const { channel, guild } = store;
     morphChildren(rail, [h("span.guild-icon", { title: guild.name, "aria-hidden": "true" }, initials(guild.name))]);
     guildName.textContent = guild.name;
-    morphChildren(channelList, [...channelGroup("Text channels", 0, store), ...channelGroup("Direct messages", 1, store)]);
+    morphChildren(channelList, [
+      ...channelGroup("Text channels", 0, store),
+      ...channelGroup("Direct messages", 1, store),
+    ]);
     morphChildren(userPanel, [userButton(store)]);
     morphChildren(header, channelHeader(channel, frame));
     morphChildren(members, memberGroups(store));
@@ -47,12 +50,24 @@ export function createSidebar(elements, store, actions) {
   return render;
 }
 
-const initials = (name) => name.split(/\s+/).map((word) => word[0]).join("").slice(0, 3);
+const initials = (name) =>
+  name
+    .split(/\s+/)
+    .map((word) => word[0])
+    .join("")
+    .slice(0, 3);
 
 function channelGroup(title, type, store) {
   const group = store.channels.filter((channel) => channel.type === type);
   if (!group.length) return [];
-  return [h("h2.list-heading", {}, title), h("ul", {}, group.map((each) => h("li", {}, channelButton(each, store))))];
+  return [
+    h("h2.list-heading", {}, title),
+    h(
+      "ul",
+      {},
+      group.map((each) => h("li", {}, channelButton(each, store))),
+    ),
+  ];
 }
 
 function channelButton({ id, name, nsfw }, store) {
@@ -85,17 +100,18 @@ const people = (store) =>
     .map((user) => ({ value: user.id, label: store.nameOf(user), description: rolesOf(user), lead: avatar(user) }));
 
 function channelHeader(channel, frame) {
-  const toggle = (name, label, glyph) =>
+  const has = (name) => frame.classList.contains(name);
+  const toggle = (name, label, glyph, expanded) =>
     h(
       `button.icon-button.${glyph}-toggle`,
-      { type: "button", "data-toggle": name, "aria-label": label, "aria-expanded": String(frame.classList.contains(name)) },
+      { type: "button", "data-toggle": name, "aria-label": label, "aria-expanded": String(expanded) },
       icon(glyph),
     );
   return [
-    toggle("navigating", "Show channels", "menu"),
+    toggle("navigating", "Show channels", "menu", has("navigating")),
     h("h2.channel-name", {}, icon("hash"), channel?.name ?? ""),
     h("p.topic", {}, channel?.topic ?? ""),
-    toggle("members-hidden", "Hide members", "members"),
+    toggle("members-hidden", "Show members", "members", !has("members-hidden")),
   ];
 }
 
@@ -110,8 +126,19 @@ function memberGroups(store) {
       "section",
       {},
       h("h2.list-heading", {}, `${name} — ${users.length}`),
-      h("ul", {}, users.map((user) =>
-        h(`li.member${user.bot && !store.botOnline ? ".absent" : ""}`, {}, avatar(user), h("span.member-name", { style: nameColour(user) }, store.nameOf(user)), user.bot ? appBadge() : null))),
+      h(
+        "ul",
+        {},
+        users.map((user) =>
+          h(
+            `li.member${user.bot && !store.botOnline ? ".absent" : ""}`,
+            {},
+            avatar(user),
+            h("span.member-name", { style: nameColour(user) }, store.nameOf(user)),
+            user.bot ? appBadge() : null,
+          ),
+        ),
+      ),
     ),
   );
 }

@@ -7,6 +7,7 @@ const SEND_MESSAGES = 1n << 11n;
 const DISCORD_EPOCH_MS = 1420070400000n;
 const PENDING_MS = 15000;
 const TYPING_MS = 10000;
+const ANSWERED_KEPT = 100;
 
 export class Store {
   users = new Map();
@@ -75,7 +76,10 @@ export class Store {
   get typingUsers() {
     const now = Date.now();
     const here = [...(this.typing.get(this.channelId) ?? [])];
-    return here.filter(([id, until]) => until > now && id !== this.me?.id).map(([id]) => this.users.get(id)).filter(Boolean);
+    return here
+      .filter(([id, until]) => until > now && id !== this.me?.id)
+      .map(([id]) => this.users.get(id))
+      .filter(Boolean);
   }
 
   /** The commands that this user may run in the open channel. */
@@ -147,7 +151,9 @@ export class Store {
       this.botOnline = bot_online;
     },
     interaction_answered: ({ interaction_id }) => {
-      if (!this.pending.delete(interaction_id)) this.#answered.add(interaction_id);
+      if (this.pending.delete(interaction_id)) return;
+      this.#answered.add(interaction_id);
+      if (this.#answered.size > ANSWERED_KEPT) this.#answered.delete(this.#answered.values().next().value);
     },
     interaction_failed: ({ interaction_id, message }) => this.fail(interaction_id, message),
   };
@@ -186,7 +192,11 @@ export class Store {
 
   #remove(messageId) {
     for (const [channel, list] of this.messages) {
-      if (list.some(({ id }) => id === messageId)) this.messages.set(channel, list.filter(({ id }) => id !== messageId));
+      if (list.some(({ id }) => id === messageId))
+        this.messages.set(
+          channel,
+          list.filter(({ id }) => id !== messageId),
+        );
     }
   }
 }

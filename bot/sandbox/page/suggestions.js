@@ -11,15 +11,23 @@ export function suggest(text, caret, context) {
   if (!text.startsWith("/")) return null;
   const parsed = parse(text, context.entries);
   if (!parsed || caret <= parsed.commandEnd) return commandList(text, context.entries);
-  const field = parsed.fields.find(({ start, end }) => start <= caret && caret <= end + 1 && !startsNext(parsed, caret));
+  const field = parsed.fields.find(
+    ({ start, end }) => start <= caret && caret <= end + 1 && !startsNext(parsed, caret),
+  );
   const choices = field ? valueItems(field, context) : null;
   const remaining = optionItems(text, parsed);
   const heading = `/${parsed.entry.name}`;
   if (choices) return { heading, hint: hintOf(field.option), ...choices };
-  return { heading, hint: field ? hintOf(field.option) : parsed.entry.description, items: remaining, preselect: Boolean(remaining[0]?.required) };
+  return {
+    heading,
+    hint: field ? hintOf(field.option) : parsed.entry.description,
+    items: remaining,
+    preselect: Boolean(remaining[0]?.required),
+  };
 }
 
-const startsNext = ({ fields }, caret) => fields.filter(({ start, end }) => start <= caret && caret <= end + 1).length > 1;
+const startsNext = ({ fields }, caret) =>
+  fields.filter(({ start, end }) => start <= caret && caret <= end + 1).length > 1;
 
 function commandList(text, entries) {
   const typed = text.slice(1).trimStart().toLowerCase();
@@ -62,7 +70,10 @@ function valueItems(field, context) {
     const typed = value.toLowerCase();
     const exact = given.some(({ name }) => name.toLowerCase() === typed);
     const shown = exact ? given : given.filter(({ name }) => name.toLowerCase().includes(typed));
-    return { items: shown.map((choice) => choiceItem(field, choice)), preselect: !exact && Boolean(value || option.required) };
+    return {
+      items: shown.map((choice) => choiceItem(field, choice)),
+      preselect: !exact && Boolean(value || option.required),
+    };
   }
   if (!option.autocomplete) return null;
   const choices = context.choices(field);

@@ -1,7 +1,15 @@
 // Dates as people read them in a chat.
 
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
-const UNITS = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const UNITS = [
+  ["year", 31536000],
+  ["month", 2592000],
+  ["week", 604800],
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
 
 const FORMATS = {
   t: { timeStyle: "short" },
@@ -26,7 +34,8 @@ function relative(epoch) {
 
 export const clock = (date) => new Intl.DateTimeFormat(undefined, { timeStyle: "short" }).format(date);
 export const dayName = (date) => new Intl.DateTimeFormat(undefined, { dateStyle: "long" }).format(date);
-export const fullDate = (date) => new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" }).format(date);
+export const fullDate = (date) =>
+  new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" }).format(date);
 
 /** "Today at 14:05", "Yesterday at 9:30" or a date with its time. */
 export function messageTime(date) {
