@@ -298,9 +298,9 @@ class Interactions:
         return message
 
     def follow_up(self, interaction: Interaction, body: Json, uploads: list[Upload]) -> Message:
-        """A further message; the first one after a deferral fills the "thinking" message instead."""
+        """A further message; the first one after a deferral fills the "thinking" message, unless that was deleted."""
         original = interaction.original
-        if original is not None and MessageFlag.LOADING in original.flags:
+        if original is not None and MessageFlag.LOADING in original.flags and original.id in original.channel.messages:
             return self._messages.edit(self._present(original), body, uploads)
         self._world.channel(interaction.channel.id)
         origin = self._origin(interaction, ephemeral=_asks_ephemeral(body), follows=original)

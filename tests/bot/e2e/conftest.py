@@ -40,6 +40,7 @@ async def studio(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, s
         await bot.start()
         try:
             await members[0].online()
+            await bot.says("The image engine is ready")
             yield Studio(sandbox, bot, *members)
         finally:
             await bot.stop()

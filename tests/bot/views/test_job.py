@@ -1,0 +1,178 @@
+"""A job's message in every state."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import discord
+import pytest
+from PIL import Image
+
+from bot.jobs.delivery import Rendered
+from bot.jobs.model import JobKind, JobSnapshot, JobState
+from bot.prompt.options import JobOptions
+from bot.views.job import ACCENTS, render
+from tests.bot.views.examples import EMBEDDED, done, job, picture, running
+
+FOUR = {index: picture() for index in range(4)}
+
+
+def walk(rendered: Rendered) -> list[dict[str, Any]]:
+    def inner(component: dict[str, Any]) -> list[dict[str, Any]]:
+        return [component, *(found for child in component.get("components", []) for found in inner(child))]
+
+    return [found for component in rendered.view.to_components() for found in inner(component)]
+
+
+def text(rendered: Rendered) -> str:
+    return "\n".join(component["content"] for component in walk(rendered) if component["type"] == 10)
+
+
+def rows(rendered: Rendered) -> list[list[str]]:
+    found = [component for component in walk(rendered) if component["type"] == 1]
+    return [[button["label"] for button in row["components"]] for row in found]
+
+
+def gallery(rendered: Rendered) -> list[dict[str, Any]]:
+    return [item for component in walk(rendered) if component["type"] == 12 for item in component["items"]]
+
+
+def accent(rendered: Rendered) -> int:
+    colour: int = rendered.view.to_components()[0]["accent_color"]
+    return colour
+
+
+@pytest.mark.parametrize(
+    ("position", "place"), [(None, "Waiting its turn"), (0, "Next in line"), (1, "1 job ahead"), (5, "5 jobs ahead")]
+)
+async def test_a_waiting_job_shows_its_place_and_can_be_cancelled(position: int | None, place: str) -> None:
+    message = render(JobSnapshot(job(), position=position))
+
+    assert place in text(message)
+    assert "**a red apple** — <@1001>" in text(message)
+    assert "asked <t:1777636800:R>" in text(message)
+    assert rows(message) == [["Cancel"]]
+    assert message.files == []
+
+
+async def test_a_running_job_shows_bar_percent_step_and_preview() -> None:
+    message = render(running(13, 52, picture(128, "WEBP")))
+
+    assert "▰▰▰▰▱▱▱▱▱▱▱▱▱▱ **25 %** · step 13 of 52" in text(message)
+    assert rows(message) == [["Cancel"]]
+    assert [file.filename for file in message.files] == ["preview.webp"]
+    assert [item["media"]["url"] for item in gallery(message)] == ["attachment://preview.webp"]
+    assert gallery(message)[0]["description"] == "Preview: a red apple"
+
+
+async def test_a_running_job_without_progress_is_starting() -> None:
+    message = render(JobSnapshot(job(state=JobState.RUNNING)))
+
+    assert "**0 %** · starting" in text(message)
+    assert gallery(message) == []
+
+
+async def test_a_finished_job_shows_its_pictures_its_facts_and_every_button() -> None:
+    message = render(done(), FOUR, "png", EMBEDDED)
+
+    names = [f"a-red-apple-42-{number}.png" for number in (1, 2, 3, 4)]
+    assert [file.filename for file in message.files] == names
+    assert [item["media"]["url"] for item in gallery(message)] == [f"attachment://{name}" for name in names]
+    assert [item["description"] for item in gallery(message)] == [
+        f"Picture {number} of 4: a red apple" for number in (1, 2, 3, 4)
+    ]
+    assert "-# seed 7 · 64 × 64 · 30 steps · embedded · 5.2 s · <t:1777636800:R>" in text(message)
+    assert rows(message) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], ["Reroll", "Info", "Delete"]]
+
+
+async def test_small_pictures_are_enlarged_for_display() -> None:
+    message = render(done(), FOUR)
+
+    sizes = [Image.open(file.fp).size for file in message.files]
+    assert sizes == [(256, 256)] * 4
+
+
+@pytest.mark.parametrize("encoding", ["webp", "jpeg"])
+async def test_pictures_too_large_for_discord_go_out_in_another_encoding(encoding: Any) -> None:
+    message = render(done(images=1), {0: picture(512)}, encoding)
+
+    (file,) = message.files
+    assert file.filename.endswith(f".{encoding}")
+    assert Image.open(file.fp).format == encoding.upper()
+
+
+async def test_two_pictures_have_two_buttons_each() -> None:
+    message = render(done(images=2), FOUR)
+
+    assert rows(message)[:2] == [["U1", "U2"], ["V1", "V2"]]
+
+
+async def test_buttons_carry_verb_job_and_index() -> None:
+    ids = [component["custom_id"] for component in walk(render(done(), FOUR)) if component["type"] == 2]
+
+    assert ids == [*(f"u:42:{i}" for i in range(1, 5)), *(f"v:42:{i}" for i in range(1, 5)), *LAST_ROW]
+
+
+LAST_ROW = ["reroll:42:0", "info:42:0", "delete:42:0"]
+
+
+async def test_an_upscaled_picture_can_only_be_looked_at_and_deleted() -> None:
+    message = render(done(images=1, kind=JobKind.UPSCALE, parent_id=41, parent_index=2), {0: picture(256)})
+
+    assert "Picture 3, upscaled" in text(message)
+    assert "step" not in text(message)
+    assert rows(message) == [["Info", "Delete"]]
+
+
+async def test_a_variation_names_its_origin_and_strength() -> None:
+    options = JobOptions(prompt="a red apple", strength=0.6)
+    message = render(JobSnapshot(job(kind=JobKind.VARIATION, parent_id=41, parent_index=1, options=options)))
+
+    assert "Variation of picture 2 · strength 60 %" in text(message)
+
+
+async def test_a_failed_job_says_why_and_offers_another_try() -> None:
+    message = render(JobSnapshot(job(state=JobState.FAILED, error="The engine ran out of memory.")))
+
+    assert "The engine ran out of memory." in text(message)
+    assert rows(message) == [["Try again", "Delete"]]
+
+
+async def test_a_cancelled_job_offers_another_try() -> None:
+    message = render(JobSnapshot(job(state=JobState.CANCELLED)))
+
+    assert "Cancelled." in text(message)
+    assert rows(message) == [["Try again", "Delete"]]
+
+
+async def test_pictures_that_are_gone_leave_no_buttons_that_need_them() -> None:
+    message = render(JobSnapshot(done().job))
+
+    assert "The pictures of this job are gone." in text(message)
+    assert rows(message) == [["Reroll", "Info", "Delete"]]
+
+
+async def test_every_state_has_its_own_look() -> None:
+    assert {accent(render(JobSnapshot(job(state=state)))) for state in JobState} == set(ACCENTS.values())
+
+
+@pytest.mark.parametrize("prompt", ["@everyone <@1> `x` **y**\n# z" * 30, "🍎" * 1000, "*" * 1000, "\\" * 1000])
+async def test_any_prompt_fits_and_means_nothing_to_markdown(prompt: str) -> None:
+    options = JobOptions(prompt=prompt, images=4)
+    message = render(done(options=options), FOUR)
+
+    assert len(text(message)) <= 4000
+    assert "\n#" not in text(message).replace("\n-#", "")
+    assert "@everyone" not in text(message)
+    assert all(0 < len(item["description"]) <= 256 for item in gallery(message))
+    assert all(file.filename.isascii() for file in message.files)
+
+
+async def test_what_is_sent_stays_within_discords_limits() -> None:
+    message = render(done(), FOUR)
+
+    assert message.view.total_children_count <= 40
+    assert isinstance(message.view, discord.ui.LayoutView)
+    assert message.view.timeout is None  # so that discord.py forgets the view, not its buttons
+    assert all(isinstance(file.fp, io.BytesIO) for file in message.files)
