@@ -39,7 +39,7 @@ train: $(STAMP)
 	$(BIN)/t2i train assemble --out t2i/weights
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.engine --json benchmark.json
 
 drills: $(STAMP)
 	$(BIN)/python -m pytest tests/bot/e2e/test_recovery.py
