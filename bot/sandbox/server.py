@@ -130,11 +130,18 @@ class Sandbox:
                 web.static("/page", PAGE),
             ]
         )
+        app.on_response_prepare.append(_never_stale)
         return app
 
 
 async def _index(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+    return web.FileResponse(PAGE / "index.html")
+
+
+async def _never_stale(request: web.Request, response: web.StreamResponse) -> None:
+    """After an upgrade the browser must not mix old modules with new ones."""
+    if request.path == "/" or request.path.startswith("/page/"):
+        response.headers["Cache-Control"] = "no-cache"
 
 
 @web.middleware

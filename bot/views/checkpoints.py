@@ -31,4 +31,4 @@ def _entry(info: CheckpointInfo, current: bool) -> str:
     mark = " · **in use here**" if current else ""
     sizes = " and ".join(str(size) for size in info.sizes)
     facts = f"{sizes} px · {text.counted(info.steps, 'step')} · {info.parameters / 1e6:.0f} M parameters"
-    return f"**{text.quoted(info.name)}**{mark}\n{text.quoted(info.description, 60)}\n-# {facts} · {info.licence[:20]}"
+    return f"**{text.quoted(info.name)}**{mark}\n{text.quoted(info.description, 100)}\n-# {facts} · {text.quoted(info.licence, 40)}"
