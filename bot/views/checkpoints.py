@@ -9,7 +9,7 @@ from discord import ui
 from bot.views import text
 from t2i.api import CheckpointInfo
 
-SHOWN = 20
+SHOWN = 10
 """Checkpoints in one message; more would pass its 4,000 characters."""
 
 
@@ -31,4 +31,5 @@ def _entry(info: CheckpointInfo, current: bool) -> str:
     mark = " · **in use here**" if current else ""
     sizes = " and ".join(str(size) for size in info.sizes)
     facts = f"{sizes} px · {text.counted(info.steps, 'step')} · {info.parameters / 1e6:.0f} M parameters"
-    return f"**{text.quoted(info.name)}**{mark}\n{text.quoted(info.description, 100)}\n-# {facts} · {text.quoted(info.licence, 40)}"
+    licence = text.quoted(info.licence, 40)
+    return f"**{text.quoted(info.name, 60)}**{mark}\n{text.quoted(info.description, 100)}\n-# {facts} · {licence}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from discord import ui
+from msgspec.structs import replace
 
 from bot.jobs.model import JobKind
 from bot.prompt.options import JobOptions
@@ -76,12 +77,12 @@ async def test_the_checkpoint_list_marks_the_one_in_use() -> None:
 
 
 async def test_a_hundred_checkpoints_fit_into_one_message() -> None:
-    many = [EMBEDDED] * 100
+    many = [replace(EMBEDDED, name=f"model-{n}", description="long " * 100, licence="CC " * 50) for n in range(100)]
 
     page = text(checkpoints.render(many, "other"))
 
     assert len(page) <= 4000
-    assert "and 80 more" in page
+    assert "and 90 more" in page
 
 
 async def test_help_fits_into_one_message() -> None:
