@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import aiohttp
 import discord
@@ -74,7 +75,9 @@ class Admission:
         job = await commit
         if job.message_id is not None:
             return  # Discord sent the interaction twice; its message is there already
-        view = job_view.render(await self._jobs.snapshot(job.id)).view
+        # As it was admitted: a fast engine may have begun, and what it shows needs files that only an edit brings.
+        snapshot = replace(await self._jobs.snapshot(job.id), job=job)
+        view = job_view.render(snapshot).view
         try:
             message_id = await _send(interaction, view)
         except discord.NotFound:
