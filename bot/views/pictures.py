@@ -21,13 +21,22 @@ def for_display(data: bytes, encoding: Encoding) -> bytes:
     image = Image.open(io.BytesIO(data))
     if max(image.size) >= SHOWN_SIZE and image.format == encoding.upper():
         return data
-    shown = image.convert("RGB")
+    shown = image.convert("RGBA")
+    if encoding == "jpeg":
+        shown = _on_white(shown)
     if max(shown.size) < SHOWN_SIZE:
         scale = SHOWN_SIZE / max(shown.size)
         shown = shown.resize((round(shown.width * scale), round(shown.height * scale)), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     shown.save(out, encoding, quality=QUALITY)
     return out.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """JPEG has no transparency."""
+    ground = Image.new("RGB", image.size, "white")
+    ground.paste(image, mask=image)
+    return ground
 
 
 def file_name(prompt: str, job_id: int, number: int, encoding: Encoding) -> str:

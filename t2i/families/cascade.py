@@ -23,6 +23,8 @@ from t2i.families.text import TextEncoder, TextStates
 
 CLASS_NAME = "CascadePipeline"
 BASE, UPSAMPLER = "base", "upsampler"
+FAINT = 10
+"""Alpha (of 255) below which a pixel is the networks' noise on an empty ground."""
 
 
 class Cascade:
@@ -83,6 +85,7 @@ class Cascade:
         pixels = ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         # A drawn colour may exceed its alpha by a little; a premultiplied one never does.
         pixels = torch.minimum(pixels, pixels[:, 3:])
+        pixels = torch.where(pixels[:, 3:] < FAINT, 0, pixels)
         arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return [Image.fromarray(array, "RGBa").convert("RGBA") for array in arrays]
 

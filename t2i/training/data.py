@@ -21,8 +21,8 @@ COLOURS = {
 """Hue of each colour word, 0..1."""
 COLOUR_WORDS = {*COLOURS, "white", "black", "brown", "grey", "gold", "golden", "rainbow"}
 HATS = ("crown", "top hat")
-ANIMALS, FOOD = 3, 4
-SMILEYS = 0
+SMILEYS, ANIMALS = 0, 3
+"""Groups of the art whose faces can wear hats."""
 
 
 class DatasetError(T2IError):
@@ -75,10 +75,11 @@ def _colourful(pixels: np.ndarray) -> bool:
 class Composer:
     """Draws example number `position` of the stream: premultiplied RGBA pixels in -1..1 and their caption."""
 
-    def __init__(self, arts: list[Art], seed: int) -> None:
+    def __init__(self, arts: list[Art], seed: int, group_weights: dict[str, float] | None = None) -> None:
+        """`group_weights`: how often a group's art is drawn, 1 where it is not named."""
         self._arts = arts
         self._seed = seed
-        weights = np.array([2.0 if art.group in (ANIMALS, FOOD) else 1.0 for art in arts])
+        weights = np.array([(group_weights or {}).get(str(art.group), 1.0) for art in arts])
         self._weights = weights / weights.sum()
         self._hats = [art for art in arts if art.label in HATS]
         self._wearers = [art for art in arts if art.group in (SMILEYS, ANIMALS) and "face" in art.label]
@@ -99,7 +100,7 @@ class Composer:
             return self._side_by_side(rng)
         art = self._arts[rng.choice(len(self._arts), p=self._weights)]
         pixels, noun = art.pixels, _name(art, rng)
-        if rng.random() < 0.3 and art.colourful:
+        if rng.random() < 0.25 and art.colourful:
             colour = list(COLOURS)[rng.integers(len(COLOURS))]
             pixels, noun = tint(pixels, COLOURS[colour]), f"{colour} {_without_colour(art.label)}"
         if rng.random() < 0.5:

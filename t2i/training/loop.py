@@ -51,6 +51,7 @@ class Config:
     sample_every: int = 500
     save_every: int = 250
     sample_prompts: list[str] = field(default_factory=list)
+    group_weights: dict[str, float] = field(default_factory=dict)
 
 
 def read_config(path: Path) -> Config:
@@ -73,7 +74,7 @@ class Trainer:
         self.task = TASKS[config.task]
         torch.manual_seed(config.seed)
         data = Path(config.data)
-        self.composer = Composer(load_folder(data, config.resolution), config.seed)
+        self.composer = Composer(load_folder(data, config.resolution), config.seed, config.group_weights)
         self.encoder = TextEncoder(data / "text_encoder", torch.device("cpu"))
         self.unet = build_network(
             config.network,

@@ -93,6 +93,18 @@ async def test_small_pictures_are_enlarged_for_display() -> None:
     assert sizes == [(256, 256)] * 4
 
 
+@pytest.mark.parametrize(("encoding", "corner"), [("png", (0, 0, 0, 0)), ("jpeg", (255, 255, 255, 255))])
+async def test_an_empty_ground_stays_empty_where_the_encoding_can(encoding: Any, corner: tuple[int, ...]) -> None:
+    sticker = Image.new("RGBA", (64, 64))
+    sticker.paste((200, 30, 30, 255), (16, 16, 48, 48))
+    data = io.BytesIO()
+    sticker.save(data, "PNG")
+
+    (file,) = render(done(images=1), {0: data.getvalue()}, encoding).files
+
+    assert Image.open(file.fp).convert("RGBA").getpixel((0, 0)) == corner
+
+
 @pytest.mark.parametrize("encoding", ["webp", "jpeg"])
 async def test_pictures_too_large_for_discord_go_out_in_another_encoding(encoding: Any) -> None:
     message = render(done(images=1), {0: picture(512)}, encoding)
