@@ -23,10 +23,12 @@ def assemble(base: Path, upsampler: Path, card: Path, out: Path) -> CheckpointIn
 
     `card` is a TOML file with name, description, licence, upsampler_steps and defaults. Raises TrainingError.
     """
-    text_encoder = Path(read_config(base).data) / "text_encoder"
+    data = Path(read_config(base).data)
+    text_encoder = data / "text_encoder"
     index = {**tomllib.loads(card.read_text()), "num_timesteps": NUM_TIMESTEPS}
     out.mkdir(parents=True, exist_ok=True)
     cascade.save(out, index, _averaged(base, text_encoder), _averaged(upsampler, text_encoder), text_encoder)
+    (out / "NOTICE").write_bytes((data / "NOTICE").read_bytes())
     return cascade.describe(out)
 
 

@@ -45,6 +45,25 @@ TEXT_ENCODER = Package(
     "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0",
 )  # fmt: skip
 
+MIT_TERMS = """\
+The MIT licence named above, whose text the packages of the art leave out:
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+
+Apache-2.0: see https://www.apache.org/licenses/LICENSE-2.0
+"""
+
 PEOPLE, COMPONENTS, SYMBOLS, FLAGS = 1, 2, 8, 9
 """emojibase groups that are not drawn."""
 
@@ -65,7 +84,7 @@ def fetch(folder: Path) -> int:
     save_quantized(encoder, folder / "text_encoder")
     count = _caption(art / "package" / "assets", json.loads(labels.read_text()), folder)
     notice = [f"{package.name} {package.version}: {package.licence}" for package in (ART, CAPTIONS, TEXT_ENCODER)]
-    (folder / "NOTICE").write_text("\n".join(notice) + "\n")
+    (folder / "NOTICE").write_text("\n".join(notice) + "\n\n" + MIT_TERMS)
     return count
 
 
