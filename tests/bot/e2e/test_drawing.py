@@ -53,7 +53,7 @@ async def test_a_variation_of_a_variation_can_be_upscaled(studio: Studio) -> Non
     variation = await studio.bob.settles(await studio.bob.presses(parent.message, "V2"))
     upscaled = await studio.bob.settles(await studio.bob.presses(variation.message, "U3"))
 
-    assert "Variation of picture 2 · strength 60 %" in variation.text
+    assert "Variation of picture 2 · strength 80 %" in variation.text
     assert len(set(await pixels(studio.bob, [*parent.pictures, *variation.pictures, *upscaled.pictures]))) == 9
     assert len(upscaled.pictures) == 1
     assert "64 × 64" in upscaled.text  # the largest size of the tiny checkpoint
