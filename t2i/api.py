@@ -20,7 +20,7 @@ MAX_STEPS = 200
 MAX_GUIDANCE_SCALE = 30.0
 MAX_SEED = 2**32 - 1
 
-SAMPLERS = ("ddim", "ddpm", "euler", "euler_a", "dpmpp_2m", "flow_euler")
+SAMPLERS = ("ddpm", "ddim", "euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_karras", "lcm", "flow_euler")
 
 
 class T2IError(Exception):

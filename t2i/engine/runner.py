@@ -104,9 +104,10 @@ class Sequence:
             noise = torch.stack([_noise(seed, self.step, self.stage.shape) for seed in self.seeds])
         noise = noise.to(model.device, torch.float32)
         # Only the first stage starts from its own kind of picture; a later one reads it as a condition.
-        self.latents = noise * plan.start_sigma
         if self._index == 0 and clean is not None:
-            self.latents = self.latents + plan.start_alpha * clean
+            self.latents = noise * plan.start_sigma + plan.start_alpha * clean
+        else:
+            self.latents = noise * plan.start_scale
         self.denoised = torch.zeros_like(self.latents)
 
 

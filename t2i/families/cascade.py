@@ -61,7 +61,7 @@ class Cascade:
                 strength=strength if request.latents else 1.0,
             )
         except ValueError as error:
-            raise InvalidRequest("respacing", str(error)) from error
+            raise InvalidRequest("respacing" if request.respacing else "steps", str(error)) from error
         guidance = self.info.guidance_scale if request.guidance_scale is None else request.guidance_scale
         stages = [Stage(BASE, plan, (CHANNELS, self._base.size, self._base.size), guidance)]
         if size > self._base.size:

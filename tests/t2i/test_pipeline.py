@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import t2i
-from t2i.api import MAX_SEED, CheckpointError, GenerationRequest, InvalidRequest
+from t2i.api import MAX_SEED, SAMPLERS, CheckpointError, GenerationRequest, InvalidRequest
 from t2i.engine import runner
 from t2i.families.model import Model
 
@@ -111,6 +111,7 @@ def test_strength_zero_only_upsamples(pipeline) -> None:
         ({"guidance_scale": float("nan")}, "Guidance scale must be from 0.0 to 30.0"),
         ({"sampler": "plms"}, "no sampler named 'plms'"),
         ({"respacing": "ddim60"}, "exactly 60 steps"),
+        ({"sampler": "lcm", "steps": 60}, "LCM takes at most 50"),
         ({"width": 48}, "draws pictures of 16x16 or 64x64 pixels"),
         ({"width": 64, "height": 16}, "draws pictures of 16x16 or 64x64 pixels"),
         ({"strength": 0.5}, "needs a picture to start from"),
@@ -136,6 +137,7 @@ def test_requests_of_every_kind_share_a_batch_and_draw_what_they_draw_alone(mode
         GenerationRequest(prompt="a cat", seed=2, steps=9, width=16, guidance_scale=1.0, sampler="ddpm"),
         GenerationRequest(prompt="a dog", seed=3, steps=7, width=16, images=3, sampler="dpmpp_2m", guidance_scale=6.0),
         GenerationRequest(prompt="a fox", seed=4, respacing="2,3", width=16, negative_prompt="a tree"),
+        *(GenerationRequest(prompt="a hat", seed=5, steps=4, width=16, sampler=sampler) for sampler in SAMPLERS),
     ]
     alone = [draw_alone(model, request) for request in requests]
     # One joins at every tick, so that the batch is never the same twice.
