@@ -2,7 +2,7 @@
 
 Every evaluation of the network, under every sampler here, leads to
 
-    d0 = clamp(P x + Q out)            the clean picture this step believes in
+    d0 = limit(P x + Q out)            the clean picture this step believes in
     x' = A x + B d0 + C h + D z        h: the last step's d0, z: fresh noise
 
 so requests with different samplers, step counts and positions share one batch and one fused update. P and Q say what

@@ -57,7 +57,7 @@ class Sequence:
 
     @property
     def guided(self) -> bool:
-        return self.stage.guidance_scale != 1.0
+        return self.stage.guidance.acts_at(self.stage_step, len(self.stage.plan))
 
     @property
     def rows(self) -> int:
@@ -73,7 +73,7 @@ class Sequence:
             seed=self.seeds[0],
             steps=self.steps,
             sampler=first.plan.sampler,
-            guidance_scale=first.guidance_scale,
+            guidance_scale=first.guidance.scale,
             width=last.shape[2],
             height=last.shape[1],
         )
@@ -126,16 +126,18 @@ def step(model: Model, sequences: list[Sequence]) -> None:
 
     Raises EngineError (code "numerics") when the network's answer is not finite.
     """
-    stage = sequences[0].stage.name
+    stage = sequences[0].stage
     counts = [len(sequence.seeds) for sequence in sequences]
-    output = _guided_prediction(model, stage, sequences)
+    output = _guided_prediction(model, stage.name, sequences)
     latents = torch.cat([sequence.latents for sequence in sequences])
     history = torch.cat([sequence.denoised for sequence in sequences])
     noise = torch.cat([_step_noise(sequence, model.device) for sequence in sequences])
     rows = np.repeat([sequence.stage.plan.table[sequence.stage_step] for sequence in sequences], counts, axis=0)
     table = torch.from_numpy(rows).to(model.device, torch.float32)
     P, Q, A, B, C, D = table[..., None, None, None].unbind(1)
-    denoised = (P * latents + Q * output).clamp(-1, 1)
+    denoised = P * latents + Q * output
+    if stage.threshold is not None:
+        denoised = stage.threshold(denoised)
     latents = A * latents + B * denoised + C * history + D * noise
     if not torch.isfinite(latents).all():
         raise EngineError("The picture came out as noise the model could not resolve; try again.", code="numerics")
@@ -194,7 +196,7 @@ def _guided_prediction(model: Model, stage: str, sequences: list[Sequence]) -> T
             parts.append(rows)
             continue
         conditional, unconditional = rows.chunk(2)
-        parts.append(unconditional + sequence.stage.guidance_scale * (conditional - unconditional))
+        parts.append(sequence.stage.guidance(conditional, unconditional))
     return torch.cat(parts)
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
+from t2i.diffusion.guidance import Guidance
 from t2i.diffusion.plan import SAMPLER_NAMES, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.model import Stage
@@ -63,10 +64,10 @@ class Cascade:
         except ValueError as error:
             raise InvalidRequest("respacing" if request.respacing else "steps", str(error)) from error
         guidance = self.info.guidance_scale if request.guidance_scale is None else request.guidance_scale
-        stages = [Stage(BASE, plan, (CHANNELS, self._base.size, self._base.size), guidance)]
+        stages = [Stage(BASE, plan, (CHANNELS, self._base.size, self._base.size), Guidance(guidance))]
         if size > self._base.size:
             plan = build_plan(self.schedule, "flow_euler", self._upsampler_steps)
-            stages.append(Stage(UPSAMPLER, plan, (CHANNELS, self._upsampler.size, self._upsampler.size), 1.0))
+            stages.append(Stage(UPSAMPLER, plan, (CHANNELS, self._upsampler.size, self._upsampler.size), Guidance(1.0)))
         return stages
 
     @torch.inference_mode()

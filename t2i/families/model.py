@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,18 +11,24 @@ from PIL import Image
 from torch import Tensor
 
 from t2i.api import CheckpointInfo, GenerationRequest
+from t2i.diffusion.guidance import Guidance, static_threshold
 from t2i.diffusion.plan import Plan
 from t2i.families.text import TextStates
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One network's share of a request: `shape` is (C, h, w) of its latents."""
+    """One network's share of a request: `shape` is (C, h, w) of its latents.
+
+    `threshold` keeps the denoised picture where latents can be, the same for every request of a stage; None where
+    latents know no bounds.
+    """
 
     name: str
     plan: Plan
     shape: tuple[int, int, int]
-    guidance_scale: float
+    guidance: Guidance
+    threshold: Callable[[Tensor], Tensor] | None = static_threshold
 
 
 class Model(Protocol):
