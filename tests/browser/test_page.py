@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
 from bot.sandbox.server import Sandbox
-from tests.browser.chat import expect
+from tests.browser.chat import Browser, expect
 from tests.browser.conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_commands_are_offered_only_while_a_bot_is_there_to_answer(chromium: Browser, visit: Visit) -> None:
+    hello = {"name": "hello", "description": "Says hello"}
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as bot:
+        await bot.post(
+            f"{sandbox.api_base}/applications/{sandbox.world.bot.id}/commands",
+            json=hello,
+            headers={"Authorization": f"Bot {sandbox.token}"},
+            raise_for_status=True,
+        )
+        chat = await visit(sandbox, "bob")
+        await expect(chat.page.get_by_text("The bot is not connected yet.")).to_be_visible()
+        await expect(chat.page.get_by_role("button", name="/hello")).to_have_count(0)
 
 
 ROWS = {1: [1], 2: [2], 3: [2, 1], 4: [2, 2], 5: [2, 3], 7: [1, 3, 3]}

@@ -162,7 +162,8 @@ function render() {
 
 function renderWelcome() {
   const { channel } = store;
-  const offers = entries(store.usableCommands)
+  // Commands outlive the connection, but nobody would answer them.
+  const offers = entries(store.botOnline ? store.usableCommands : [])
     .filter(({ subcommand }) => !subcommand)
     .sort(asksForTextFirst);
   morphChildren(element("welcome"), [
