@@ -19,6 +19,11 @@ MAX_IMAGES = 4
 MAX_STEPS = 200
 MAX_GUIDANCE_SCALE = 30.0
 MAX_SEED = 2**32 - 1
+MAX_SIDE = 2048
+"""Pixels; a checkpoint may draw less."""
+MAX_LORAS = 5
+MAX_LORA_WEIGHT = 4.0
+MAX_IMAGE_BYTES = 32 * 2**20
 
 SAMPLERS = ("ddpm", "ddim", "euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_karras", "lcm", "flow_euler")
 
@@ -55,12 +60,23 @@ class EngineCrashed(EngineError):
         super().__init__(message, code="crashed", retryable=True)
 
 
+class Lora(msgspec.Struct, frozen=True):
+    """A LoRA by its name and how much of it: 0 nothing, 1 as it was trained, negative values its opposite."""
+
+    name: str
+    weight: float = 1.0
+
+
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to draw. `None` means the checkpoint's own default.
 
-    `latents` are starting pictures in the checkpoint's own latent space, as `ImageReady.latents` gave them; with one
-    entry every image starts from it, otherwise there is one per image. `strength` is the share of the schedule that is
-    drawn anew on top of them: 1 forgets them, 0 keeps them as they are, so that only the upsampler works.
+    A picture to start from is either `image`, a file of any kind that Pillow reads, or `latents`, pictures in the
+    checkpoint's own latent space as `ImageReady.latents` gave them; with one entry every image starts from it,
+    otherwise there is one per image. `strength` is the share of the schedule that is drawn anew on top of it: 1 forgets
+    it, 0 keeps it as it is, so that only an upsampler works. Where `mask`, a picture of the same size, is black, the
+    starting picture stays; where it is white, it is drawn anew.
+
+    Prompts know weights: `(word)`, `(word:1.3)` and `[word]`.
     """
 
     prompt: str
@@ -76,7 +92,18 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     width: int | None = None
     height: int | None = None
     latents: tuple[bytes, ...] | None = None
+    image: bytes | None = None
+    mask: bytes | None = None
     strength: float | None = None
+    tile: bool = False
+    """Whether the left edge continues the right one and the top the bottom."""
+    loras: tuple[Lora, ...] = ()
+    eta: float | None = None
+    """Noise of "ddim": 0 adds none, 1 as much as DDPM (Song 2020, eq. 16)."""
+    guidance_rescale: float | None = None
+    """Share of the contrast that guidance added which is taken back (Lin 2023, section 3.4)."""
+    guidance_interval: tuple[float, float] | None = None
+    """Guidance acts from the first through the second share of the steps only (Kynkäänniemi 2024)."""
 
 
 def validate(request: GenerationRequest) -> None:
@@ -86,6 +113,10 @@ def validate(request: GenerationRequest) -> None:
     _within("guidance_scale", request.guidance_scale, 0.0, MAX_GUIDANCE_SCALE)
     _within("seed", request.seed, 0, MAX_SEED)
     _within("strength", request.strength, 0.0, 1.0)
+    _within("width", request.width, 1, MAX_SIDE)
+    _within("height", request.height, 1, MAX_SIDE)
+    _within("eta", request.eta, 0.0, 1.0)
+    _within("guidance_rescale", request.guidance_rescale, 0.0, 1.0)
     if not request.prompt.strip():
         raise InvalidRequest("prompt", "The prompt is empty: say what to draw.")
     for field in ("prompt", "negative_prompt"):
@@ -103,8 +134,33 @@ def validate(request: GenerationRequest) -> None:
         raise InvalidRequest(
             "latents", f"{len(request.latents)} starting latents were given for {request.images} images."
         )
-    if request.strength is not None and request.latents is None:
+    _validate_start(request)
+    if request.guidance_interval is not None:
+        start, stop = request.guidance_interval
+        if not 0 <= start < stop <= 1:
+            raise InvalidRequest("guidance_interval", f"Guidance cannot act from {start} to {stop} of the steps.")
+    if len(request.loras) > MAX_LORAS:
+        raise InvalidRequest("loras", f"{len(request.loras)} LoRAs were asked for; at most {MAX_LORAS} go together.")
+    if len({lora.name for lora in request.loras}) < len(request.loras):
+        raise InvalidRequest("loras", "A LoRA was named twice.")
+    for lora in request.loras:
+        if not abs(lora.weight) <= MAX_LORA_WEIGHT:
+            raise InvalidRequest(
+                "loras", f"The weight of {lora.name} must be from -{MAX_LORA_WEIGHT} to {MAX_LORA_WEIGHT}."
+            )
+
+
+def _validate_start(request: GenerationRequest) -> None:
+    if request.image is not None and request.latents is not None:
+        raise InvalidRequest("image", "A request starts from a picture or from latents, not from both.")
+    if request.strength is not None and request.image is None and request.latents is None:
         raise InvalidRequest("strength", "A strength needs a picture to start from.")
+    if request.mask is not None and request.image is None:
+        raise InvalidRequest("mask", "A mask needs a picture to start from.")
+    for field in ("image", "mask"):
+        file = getattr(request, field)
+        if file is not None and len(file) > MAX_IMAGE_BYTES:
+            raise InvalidRequest(field, f"The {field} is larger than {MAX_IMAGE_BYTES // 2**20} MB.")
 
 
 def _within(field: str, value: float | None, low: float, high: float) -> None:
@@ -112,6 +168,10 @@ def _within(field: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         name = field.replace("_", " ")
         raise InvalidRequest(field, f"{name[0].upper()}{name[1:]} must be from {low} to {high}, not {value}.")
+
+
+Feature = Literal["negative_prompt", "image", "mask", "tile", "loras", "any_size"]
+"""`any_size`: every multiple of 8 px, where others draw their `sizes` only."""
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +190,8 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     sampler: str
     guidance_scale: float
     samplers: tuple[str, ...]
+    features: tuple[Feature, ...] = ()
+    """What requests may use beyond a prompt."""
 
 
 # --- commands: client -> worker -------------------------------------------------------------------------------------

@@ -8,7 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from t2i.api import SAMPLERS, GenerationRequest, T2IError
+from t2i.api import SAMPLERS, GenerationRequest, InvalidRequest, Lora, T2IError
+from t2i.checkpoints import cli as checkpoints
+from t2i.checkpoints.registry import DTYPES
+from t2i.training import cli as training
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,29 +33,61 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="t2i", description="Text to images, on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from a prompt"))
-    _add_checkpoints(commands.add_parser("checkpoints", help="list the checkpoints or show one"))
-    _add_train(commands.add_parser("train", help="make the embedded checkpoint"))
+    checkpoints.add_commands(commands.add_parser("checkpoints", help="list, add, verify or convert checkpoints"))
+    training.add_commands(commands.add_parser("train", help="make the embedded checkpoint"))
     return parser
 
 
-# --- generate -------------------------------------------------------------------------------------------------------
-
-
 def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt")
+    parser.add_argument("prompt", help="what to draw; (word:1.3) counts more, [word] less")
     parser.add_argument("--negative", metavar="TEXT", help="what the pictures should not show")
-    parser.add_argument("--checkpoint", default="embedded", help="a name or a folder (default: %(default)s)")
     parser.add_argument("--images", type=int, default=1, metavar="N")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--sampler", choices=SAMPLERS)
+    parser.add_argument("--eta", type=float, help="noise that the sampler ddim adds, 0 to 1")
     parser.add_argument("--respacing", metavar="SPEC", help="timesteps such as 27, 10,10,7, ddim25 or fast27")
     parser.add_argument("--guidance", type=float, metavar="SCALE")
+    parser.add_argument("--guidance-rescale", type=float, metavar="SHARE", help="contrast to take back, 0 to 1")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="width and height")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--width", type=int, metavar="PIXELS")
+    parser.add_argument("--height", type=int, metavar="PIXELS")
+    parser.add_argument("--tile", action="store_true", help="let opposite edges continue each other")
     parser.add_argument("--out", type=Path, default=Path("image.png"), help="the file; several images share one sheet")
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
+    _add_picture(parser.add_argument_group("starting from a picture"))
+    _add_model(parser.add_argument_group("the model"))
     parser.set_defaults(run=_generate)
+
+
+def _add_picture(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--image", type=Path, metavar="FILE", help="the picture")
+    group.add_argument("--strength", type=float, help="how much of it is drawn anew, 0 to 1")
+    group.add_argument("--mask", type=Path, metavar="FILE", help="a picture of its size: white is drawn anew")
+    group.add_argument(
+        "--outpaint", type=_sides, metavar="L,T,R,B", help="pixels to draw beyond its left, top, right and bottom"
+    )
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--checkpoint", default="embedded", help="a name, a folder, a file or a hub id")
+    group.add_argument("--checkpoints-dir", type=Path, metavar="DIR", help="where names are looked up")
+    group.add_argument("--lora", type=_lora, action="append", default=[], metavar="NAME[:WEIGHT]", help="may be repeated")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    group.add_argument("--dtype", default="auto", choices=DTYPES, help="precision (default: %(default)s)")
+    group.add_argument("--text-device", metavar="DEVICE", help="where the text encoders work, if elsewhere")
+    group.add_argument("--vae-device", metavar="DEVICE", help="where the autoencoder works, if elsewhere")
+    group.add_argument("--offload", action="store_true", help="keep only what works on the device, for small cards")
+
+
+def _lora(text: str) -> Lora:
+    name, _, weight = text.rpartition(":")
+    return Lora(name, float(weight)) if name else Lora(text)
+
+
+def _sides(text: str) -> tuple[int, int, int, int]:
+    left, top, right, bottom = (int(part) for part in text.split(","))
+    return left, top, right, bottom
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -63,6 +98,9 @@ def _generate(arguments: argparse.Namespace) -> None:
     from t2i.api import validate
     from t2i.imaging.sheet import make_sheet
 
+    image, mask = _starting_picture(arguments)
+    # A LoRA may be named by its file, as a checkpoint may.
+    lora_files = {Path(lora.name).stem: Path(lora.name) for lora in arguments.lora if Path(lora.name).is_file()}
     request = GenerationRequest(
         prompt=arguments.prompt,
         negative_prompt=arguments.negative,
@@ -72,8 +110,15 @@ def _generate(arguments: argparse.Namespace) -> None:
         respacing=arguments.respacing,
         guidance_scale=arguments.guidance,
         seed=arguments.seed,
-        width=arguments.size,
-        height=arguments.size,
+        width=arguments.width or arguments.size,
+        height=arguments.height or arguments.size,
+        image=image,
+        mask=mask,
+        strength=arguments.strength,
+        tile=arguments.tile,
+        loras=tuple(Lora(Path(lora.name).stem, lora.weight) for lora in arguments.lora),
+        eta=arguments.eta,
+        guidance_rescale=arguments.guidance_rescale,
     )
     validate(request)
     if not arguments.out.parent.is_dir():
@@ -81,7 +126,17 @@ def _generate(arguments: argparse.Namespace) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         row = bar.add_task("loading", total=None)
-        pipeline = t2i.load(arguments.checkpoint, arguments.device)
+        pipeline = t2i.load(
+            arguments.checkpoint,
+            arguments.device,
+            dtype=arguments.dtype,
+            text_device=arguments.text_device,
+            vae_device=arguments.vae_device,
+            offload=arguments.offload,
+            checkpoints_dir=arguments.checkpoints_dir,
+        )
+        for name, file in lora_files.items():
+            pipeline.add_lora(name, file)
         result = pipeline.generate(
             request, on_step=lambda step, steps: bar.update(row, description="drawing", completed=step, total=steps)
         )
@@ -110,73 +165,27 @@ def _generate(arguments: argparse.Namespace) -> None:
         print(f"{arguments.out}: seed {settled.seed}, {settled.steps} steps, {result.seconds:.1f} s")
 
 
-# --- checkpoints ----------------------------------------------------------------------------------------------------
+def _starting_picture(arguments: argparse.Namespace) -> tuple[bytes | None, bytes | None]:
+    """The files of the picture and of the mask; of an outpainting, what it makes of the picture."""
+    if arguments.outpaint is None:
+        return _read(arguments.image), _read(arguments.mask)
+    from t2i.imaging.canvas import extend
+    from t2i.imaging.decode import decode_picture
+    from t2i.imaging.encode import encode_png
+
+    if arguments.image is None or arguments.mask is not None:
+        raise InvalidRequest("outpaint", "Outpainting needs a picture to go beyond (--image), and makes its own mask.")
+    picture, mask = extend(decode_picture(_read(arguments.image) or b""), *arguments.outpaint)
+    return encode_png(picture), encode_png(mask)
 
 
-def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="names and what they are")
-    listing.add_argument("--dir", type=Path, help="a folder with further checkpoints")
-    listing.set_defaults(run=_list_checkpoints)
-    info = actions.add_parser("info", help="everything known about one, as JSON")
-    info.add_argument("checkpoint")
-    info.set_defaults(run=_show_checkpoint)
-
-
-def _list_checkpoints(arguments: argparse.Namespace) -> None:
-    from t2i.checkpoints import available, describe
-
-    for name, folder in available(arguments.dir).items():
-        info = describe(folder)
-        print(f"{name:20} {info.parameters / 1e6:7.1f} M  {info.description}")
-
-
-def _show_checkpoint(arguments: argparse.Namespace) -> None:
-    import msgspec
-
-    from t2i.checkpoints import describe, resolve
-
-    info = describe(resolve(arguments.checkpoint))
-    print(json.dumps(msgspec.to_builtins(info), indent=2))
-
-
-# --- train ----------------------------------------------------------------------------------------------------------
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    fetch = actions.add_parser("fetch-data", help="fetch the art, its captions and the text encoder")
-    fetch.add_argument("--out", type=Path, default=Path("runs/data"))
-    fetch.set_defaults(run=_fetch_data)
-    for task in ("base", "upsampler"):
-        run = actions.add_parser(task, help=f"train the {task} network, or resume its run")
-        run.add_argument("--config", type=Path, default=Path(f"configs/{task}.toml"))
-        run.set_defaults(run=_train)
-    assemble = actions.add_parser("assemble", help="put the trained networks into one checkpoint")
-    assemble.add_argument("--base", type=Path, default=Path("configs/base.toml"))
-    assemble.add_argument("--upsampler", type=Path, default=Path("configs/upsampler.toml"))
-    assemble.add_argument("--card", type=Path, default=Path("configs/embedded.toml"))
-    assemble.add_argument("--out", type=Path, required=True)
-    assemble.set_defaults(run=_assemble)
-
-
-def _fetch_data(arguments: argparse.Namespace) -> None:
-    from t2i.training.sources import fetch
-
-    print(f"{fetch(arguments.out)} pictures in {arguments.out}")
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    from t2i.training.loop import train
-
-    print(f"{train(arguments.config):.0f} s")
-
-
-def _assemble(arguments: argparse.Namespace) -> None:
-    from t2i.training.assemble import assemble
-
-    info = assemble(arguments.base, arguments.upsampler, arguments.card, arguments.out)
-    print(f"{info.name}: {info.parameters / 1e6:.1f} M parameters in {arguments.out}")
+def _read(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise T2IError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from t2i import checkpoints
-from t2i.api import Admitted, CheckpointInfo, GenerationRequest
+from t2i.api import Admitted, CheckpointError, CheckpointInfo, GenerationRequest
 from t2i.engine import runner
 from t2i.families.model import Model
+from t2i.families.pipeline import WholePipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Result:
 class Pipeline:
     """A loaded checkpoint that draws one request at a time."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model | WholePipeline) -> None:
         self._model = model
 
     @property
@@ -54,21 +56,34 @@ class Pipeline:
         after every step. Raises InvalidRequest or EngineError.
         """
         began = time.monotonic()
-        sequence = runner.admit(self._model, request, "", noise)
-        while not sequence.finished:
-            runner.step(self._model, [sequence])
-            if on_step is not None:
-                on_step(sequence.step, sequence.steps)
-        drawn = runner.results(self._model, sequence)
+        job = runner.admit(self._model, request, "", noise)
+        try:
+            while not job.finished:
+                runner.step(self._model, [job])
+                if on_step is not None:
+                    on_step(job.step, job.steps)
+            drawn = runner.results(self._model, job)
+        finally:
+            job.close()
         return Result(
             images=[Image.open(io.BytesIO(image.png)) for image in drawn],
-            seeds=sequence.seeds,
+            seeds=job.seeds,
             latents=[image.latents for image in drawn],
-            settled=sequence.admitted,
+            settled=job.admitted,
             seconds=time.monotonic() - began,
         )
 
+    def add_lora(self, name: str, file: str | Path) -> None:
+        """Let requests name this file. Raises CheckpointError for what is no LoRA of this family."""
+        if "loras" not in self.info.features:
+            raise CheckpointError(f"{self.info.name} takes no LoRAs.")
+        self._model.loras.add(name, Path(file))
 
-def load(name_or_path: str | Path, device: str = "auto") -> Pipeline:
-    """Load a checkpoint by name ("embedded") or folder. Raises CheckpointError or EngineError."""
-    return Pipeline(checkpoints.load(name_or_path, device))
+
+def load(name_or_path: str | Path, device: str = "auto", **options: Any) -> Pipeline:
+    """Load a checkpoint: a name ("embedded"), a folder, a single safetensors file or a hub id.
+
+    `options` are those of `checkpoints.load`: precision, the devices of the parts. Raises CheckpointError or
+    EngineError.
+    """
+    return Pipeline(checkpoints.load(name_or_path, device, **options))

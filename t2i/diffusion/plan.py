@@ -5,8 +5,10 @@ Every evaluation of the network, under every sampler here, leads to
     d0 = limit(P x + Q out)            the clean picture this step believes in
     x' = A x + B d0 + C h + D z        h: the last step's d0, z: fresh noise
 
-so requests with different samplers, step counts and positions share one batch and one fused update. P and Q say what
-the network predicts, A to D are the sampler (see `samplers`), and the schedule says where it stops.
+(a network that learned the variance puts D^(1 - v) E^v for D, v in 0..1 being its answer for each pixel), so requests with different samplers, step counts and positions share one batch and one fused update. P and Q say what
+the network predicts, A to E are the sampler (see `samplers`), and the schedule says where it stops.
+
+UniPC does not fit: its corrector redoes the last step from where that began, a second latent to carry.
 """
 
 from __future__ import annotations
@@ -44,18 +46,21 @@ class Coefficients(NamedTuple):
     B: float
     C: float
     D: float
+    E: float
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`timesteps` [n] for the network, noisiest first; `table` [n, 6], a row of Coefficients for each.
+    """`timesteps` [n] for the network, noisiest first; `table` [n, 7], a row of Coefficients for each.
 
     The first latents are start_alpha * picture + start_sigma * noise, and start_scale * noise without a picture.
+    After step i they are at `reached[i]`: alpha * picture + sigma * noise.
     """
 
     sampler: str
     timesteps: tuple[float, ...]
     table: FloatArray
+    reached: tuple[tuple[float, float], ...]
     start_alpha: float
     start_sigma: float
     start_scale: float
@@ -89,16 +94,18 @@ def build_plan(
     levels = levels.last(round(len(levels.timesteps) * strength))
     updates = _updates(schedule, sampler, levels, eta, variance)
     stops = np.arange(len(levels.timesteps))
-    if sampler == "heun":
-        stops = np.repeat(stops, 2)[1:]  # looks twice at every stop but the first
+    reached = stops + 1
+    if sampler == "heun":  # looks twice at every stop but the first, and moves on at the second look
+        stops, reached = np.repeat(stops, 2)[1:], np.repeat(reached, 2)[:-1]
     rows = [
-        Coefficients(*_read(prediction, levels.alpha[stop], levels.sigma[stop]), *update)
-        for stop, update in zip(stops, updates, strict=True)
+        Coefficients(*_read(prediction, levels.alpha[stop], levels.sigma[stop]), A, B, C, D, D if E is None else E)
+        for stop, (A, B, C, D, E) in zip(stops, updates, strict=True)
     ]
     return Plan(
         sampler,
         tuple(levels.timesteps[stops].tolist()),
         np.array(rows, dtype=np.float64).reshape(len(rows), len(Coefficients._fields)),
+        tuple(zip(levels.alpha[reached].tolist(), levels.sigma[reached].tolist(), strict=True)),
         float(levels.alpha[0]),
         float(levels.sigma[0]),
         _start_scale(schedule, sampler, float(levels.sigma[0])),

@@ -14,17 +14,20 @@ import numpy as np
 
 from t2i.diffusion.schedule import Levels
 
-Variance = Literal["fixed_small", "fixed_large"]
+Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 
 _SIGMA_DATA = 0.5
 _TIMESTEP_SCALING = 10.0
 
 
 class Update(NamedTuple):
+    """`E` is the most noise that a network which learned the variance may choose, D then being the least."""
+
     A: float
     B: float
     C: float = 0.0
     D: float = 0.0
+    E: float | None = None
 
 
 def ddim(levels: Levels, eta: float) -> list[Update]:
@@ -36,18 +39,18 @@ def ddim(levels: Levels, eta: float) -> list[Update]:
 def ddpm(levels: Levels, variance: Variance) -> list[Update]:
     """Ancestral sampling (Ho 2020, algorithm 2) with the posterior's variance or, "fixed_large", the forward step's.
 
-    A learned variance is no table: it scales the noise pixel by pixel, by what the network answers at that step.
-    Raises ValueError for another variance.
+    "learned_range" is for networks that say for every pixel where between the two, in logarithms, the variance lies
+    (Nichol 2021, eq. 15). Raises ValueError for another variance.
     """
     updates = ddim(levels, eta=1.0)
     if variance == "fixed_small":
         return updates
-    if variance != "fixed_large":
-        raise ValueError(f"There is no fixed variance named {variance!r}.")
+    if variance not in ("fixed_large", "learned_range"):
+        raise ValueError(f"There is no variance named {variance!r}.")
     for i in range(len(updates) - 1):  # the last step adds no noise
         ratio = levels.alpha[i] / levels.alpha[i + 1]
-        forward = levels.sigma[i] ** 2 - (ratio * levels.sigma[i + 1]) ** 2
-        updates[i] = updates[i]._replace(D=np.sqrt(forward))
+        forward = np.sqrt(levels.sigma[i] ** 2 - (ratio * levels.sigma[i + 1]) ** 2)
+        updates[i] = updates[i]._replace(**{"D" if variance == "fixed_large" else "E": forward})
     return updates
 
 

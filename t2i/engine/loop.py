@@ -34,6 +34,7 @@ from t2i.engine import runner
 from t2i.engine.models import Models
 from t2i.engine.scheduler import choose
 from t2i.families.model import Model
+from t2i.families.pipeline import WholePipeline
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class Flight:
     """A request in flight: what was asked, what steps it, and how far its client knows it to be."""
 
     submit: Submit
-    model: Model
-    sequence: runner.Sequence
+    model: Model | WholePipeline
+    sequence: runner.Job
     deadline: int
     reported: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -147,7 +148,8 @@ class StepLoop:
                     waiting.remove(submit)
                     self._emit(Cancelled(request_id=request_id))
                     return
-        if self._flights.pop(request_id, None):
+        if flight := self._flights.pop(request_id, None):
+            flight.sequence.close()
             self._emit(Cancelled(request_id=request_id))
 
     def _begin_drain(self) -> None:
@@ -206,7 +208,8 @@ class StepLoop:
             self._fail(request_id, error)
 
     def _fail(self, request_id: str, error: Exception) -> None:
-        self._flights.pop(request_id, None)
+        if flight := self._flights.pop(request_id, None):
+            flight.sequence.close()
         self._emit(failure(request_id, error))
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
@@ -15,12 +16,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
-from t2i.diffusion.guidance import Guidance
+from t2i.checkpoints.lora import Loras
+from t2i.diffusion.guidance import Guidance, static_threshold
 from t2i.diffusion.plan import SAMPLER_NAMES, build_plan
 from t2i.diffusion.schedule import flow_schedule
-from t2i.families.model import Stage
+from t2i.families.autoencoder import mask_to_latents
+from t2i.families.circular import circular
+from t2i.families.model import Rows, Stage, Start, TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
-from t2i.families.text import TextEncoder, TextStates
+from t2i.families.planning import guidance_for, plan_for
+from t2i.families.text import TextEncoder
 
 CLASS_NAME = "CascadePipeline"
 BASE, UPSAMPLER = "base", "upsampler"
@@ -31,7 +36,7 @@ FAINT = 10
 class Cascade:
     """A loaded cascade checkpoint. Latents are premultiplied RGBA in -1..1, float32."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(self, folder: Path, device: torch.device, loras_dir: Path | None = None) -> None:
         index = read_index(folder)
         _verify(folder, index)
         self.info = describe(folder)
@@ -41,9 +46,12 @@ class Cascade:
         self._text_encoder = TextEncoder(folder / "text_encoder", device)
         self._base = BaseDenoiser(_load_unet(folder / BASE, device))
         self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device))
+        self.loras = Loras("cascade", {BASE: self._base.unet}, loras_dir)
 
-    def encode(self, prompts: list[str]) -> TextStates:
-        return self._text_encoder.encode(prompts)
+    def encode(self, request: GenerationRequest) -> tuple[TextStates, TextStates]:
+        self.loras.use(request.loras)
+        states = self._text_encoder.encode([request.prompt, request.negative_prompt or ""])
+        return states[:1], states[1:]
 
     def stages(self, request: GenerationRequest) -> list[Stage]:
         """The base stage, and the upsampler where the request asks for its size. Raises InvalidRequest."""
@@ -51,38 +59,36 @@ class Cascade:
         if size not in self.info.sizes or (request.height or size) != size:
             sizes = " or ".join(f"{side}x{side}" for side in self.info.sizes)
             raise InvalidRequest("width", f"{self.info.name} draws pictures of {sizes} pixels.")
-        sampler = request.sampler or self.info.sampler
-        strength = 1.0 if request.strength is None else request.strength
-        try:
-            plan = build_plan(
-                self.schedule,
-                sampler,
-                request.steps or self.info.steps,
-                respacing=request.respacing,
-                strength=strength if request.latents else 1.0,
-            )
-        except ValueError as error:
-            raise InvalidRequest("respacing" if request.respacing else "steps", str(error)) from error
-        guidance = self.info.guidance_scale if request.guidance_scale is None else request.guidance_scale
-        stages = [Stage(BASE, plan, (CHANNELS, self._base.size, self._base.size), Guidance(guidance))]
-        if size > self._base.size:
+        small, large = self._base.size, self._upsampler.size
+        plan = plan_for(request, self.info, self.schedule, "sample")
+        stages = [Stage(BASE, plan, (CHANNELS, small, small), guidance_for(request, self.info), static_threshold)]
+        if size > small:
             plan = build_plan(self.schedule, "flow_euler", self._upsampler_steps)
-            stages.append(Stage(UPSAMPLER, plan, (CHANNELS, self._upsampler.size, self._upsampler.size), Guidance(1.0)))
+            stages.append(Stage(UPSAMPLER, plan, (CHANNELS, large, large), Guidance(1.0), static_threshold))
         return stages
 
-    @torch.inference_mode()
-    def predict(
-        self, stage: str, latents: Tensor, timesteps: Tensor, text: TextStates, previous: Tensor | None
-    ) -> Tensor:
-        """The clean latents [n, 4, h, w] the network sees in `latents`; `previous` is what the stage before drew."""
-        if stage == BASE:
-            return self._base(latents, timesteps, text)
-        if previous is None:
-            raise ValueError("The upsampler needs the small picture.")
-        return self._upsampler(latents, timesteps, text, previous)
+    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage) -> Start:
+        """The picture as the base network draws it, small and premultiplied."""
+        side = stage.shape[-1]
+        small = np.asarray(picture.convert("RGBA").convert("RGBa").resize((side, side), Image.Resampling.LANCZOS))
+        latents = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        kept = None if mask is None else mask_to_latents(mask, stage.shape).to(self.device)
+        return Start(latents.to(self.device), kept)
 
-    def decode(self, latents: Tensor) -> list[Image.Image]:
-        """RGBA pictures from clean latents [n, 4, h, w]."""
+    @torch.inference_mode()
+    def predict(self, rows: Rows) -> Tensor:
+        """The clean latents [n, 4, h, w] the network sees; an upsampler's condition is what the base network drew."""
+        self.loras.use(rows.loras)
+        if rows.stage == BASE:
+            with circular(self._base.unet, rows.tile):
+                return self._base(rows.latents, rows.timesteps, rows.text)
+        if rows.condition is None:
+            raise ValueError("The upsampler needs the small picture.")
+        with circular(self._upsampler.unet, rows.tile):
+            return self._upsampler(rows.latents, rows.timesteps, rows.text, rows.condition, tile=rows.tile)
+
+    def decode(self, latents: Tensor, *, tile: bool = False) -> list[Image.Image]:
+        """RGBA pictures from clean latents [n, 4, h, w], which are pixels: what tiles already does."""
         pixels = ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         # A drawn colour may exceed its alpha by a little; a premultiplied one never does.
         pixels = torch.minimum(pixels, pixels[:, 3:])
@@ -90,8 +96,8 @@ class Cascade:
         arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return [Image.fromarray(array, "RGBa").convert("RGBA") for array in arrays]
 
-    preview = decode
-    """Latents are pixels here, so a preview costs no more than a picture."""
+    def preview(self, latents: Tensor) -> list[Image.Image]:
+        return self.decode(latents)
 
 
 def describe(folder: Path) -> CheckpointInfo:
@@ -112,6 +118,7 @@ def describe(folder: Path) -> CheckpointInfo:
             sampler=defaults["sampler"],
             guidance_scale=defaults["guidance_scale"],
             samplers=SAMPLER_NAMES,
+            features=("negative_prompt", "image", "mask", "tile", "loras"),
         )
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"The model_index.json of {folder.name} lacks {error}.") from error

@@ -14,7 +14,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
-from t2i.families.text import TextStates
+from t2i.families.model import TextStates
 
 CHANNELS = 4
 """Red, green, blue and alpha; colours premultiplied by alpha, all in -1..1."""
@@ -77,16 +77,24 @@ class Upsampler:
         self.patch = _patch(unet)
         self.size: int = unet.config.sample_size * self.patch
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates, small: Tensor) -> Tensor:
+    def __call__(
+        self, latents: Tensor, timesteps: Tensor, text: TextStates, small: Tensor, *, tile: bool = False
+    ) -> Tensor:
+        """`tile` lets the small picture's edges continue each other, as `circular` does it for the network's own."""
         packed = functional.pixel_unshuffle(latents, self.patch)
-        near = functional.interpolate(small, packed.shape[-2:], mode="bilinear", antialias=True)
+        resize = _wrapped if tile else functional.interpolate
+        near = resize(small, packed.shape[-1], mode="bilinear", antialias=True)
         residual = _forward(self.unet, torch.cat([packed, near], 1), timesteps, text)
-        return enlarge(small, latents.shape[-1]) + functional.pixel_shuffle(residual, self.patch)
+        return resize(small, latents.shape[-1], mode="bicubic") + functional.pixel_shuffle(residual, self.patch)
 
 
-def enlarge(small: Tensor, size: int) -> Tensor:
-    """Bicubic interpolation of [n, 4, h, w] to [n, 4, size, size]."""
-    return functional.interpolate(small, (size, size), mode="bicubic", align_corners=False)
+def _wrapped(small: Tensor, size: int, **options: Any) -> Tensor:
+    """Interpolation of [n, C, s, s] to [n, C, size, size] that finds the other edge beyond each edge."""
+    scale, margin = size // small.shape[-1], small.shape[-1] // 4
+    padded = functional.pad(small, (margin,) * 4, mode="circular")
+    large = functional.interpolate(padded, scale * padded.shape[-1], **options)
+    edge = scale * margin
+    return large[..., edge:-edge, edge:-edge]
 
 
 def _patch(unet: UNet2DConditionModel) -> int:

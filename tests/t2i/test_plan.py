@@ -30,7 +30,7 @@ SCHEDULES = [
 def follow(plan: Plan, latents: torch.Tensor, predict, noise=None) -> torch.Tensor:
     """The update of one latent by the table, in float64."""
     history = torch.zeros_like(latents)
-    for timestep, (P, Q, A, B, C, D) in zip(plan.timesteps, plan.table, strict=True):
+    for timestep, (P, Q, A, B, C, D, _) in zip(plan.timesteps, plan.table, strict=True):
         denoised = P * latents + Q * predict(latents, timestep)
         fresh = noise() if D else 0.0
         latents = A * latents + B * denoised + C * history + D * fresh
@@ -118,8 +118,8 @@ def falls_to_the_data(plan: Plan) -> None:
     # Heun looks twice at every stop but the first; Karras' stops near the data share whole timesteps, never levels.
     stops = np.array(plan.timesteps[::2] if plan.sampler == "heun" else plan.timesteps)
     assert (np.diff(stops) <= 0).all() if plan.sampler == "dpmpp_2m_karras" else (np.diff(stops) < 0).all()
-    *_, latent, picture, earlier, noise = plan.table[-1]
-    assert noise == 0
+    *_, latent, picture, earlier, noise, most = plan.table[-1]
+    assert noise == most == 0
     if plan.sampler == "lcm":
         # The boundary condition: what is not the network's answer is the latent itself, all of it at timestep 0.
         assert latent + picture**2 == pytest.approx(1)
@@ -171,7 +171,7 @@ def test_pure_noise_says_nothing_to_a_network_that_predicts_noise() -> None:
     [
         ({"eta": 1.5}, "eta must be from 0 to 1"),
         ({"prediction": "score"}, "no prediction type named 'score'"),
-        ({"sampler": "ddpm", "variance": "learned_range"}, "no fixed variance named 'learned_range'"),
+        ({"sampler": "ddpm", "variance": "learned"}, "no variance named 'learned'"),
         ({"steps": 1001}, "1001 steps cannot be had from 1000 timesteps"),
         ({"sampler": "lcm", "steps": 51}, "LCM takes at most 50"),
     ],

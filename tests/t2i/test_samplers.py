@@ -79,14 +79,20 @@ def normal(generator: torch.Generator) -> Tensor:
     return torch.randn(SHAPE, generator=generator, dtype=torch.float64)
 
 
-def follow(plan: Plan, network: Network = bent) -> Tensor:
-    """Latents at the end of a plan, in float64; the first noise and that of the steps come from one generator."""
+def follow(plan: Plan, network: Network = bent, share: Network | None = None) -> Tensor:
+    """Latents at the end of a plan, in float64; the first noise and that of the steps come from one generator.
+
+    `share` is what a network that learned the variance answers of it, from -1 to 1.
+    """
     generator = torch.Generator().manual_seed(1)
     latents = normal(generator) * plan.start_scale
     history = torch.zeros_like(latents)
-    for timestep, (P, Q, A, B, C, D) in zip(plan.timesteps, plan.table, strict=True):
+    for timestep, (P, Q, A, B, C, D, E) in zip(plan.timesteps, plan.table, strict=True):
         denoised = P * latents + Q * network(latents, timestep)
-        fresh = normal(generator) if D else 0.0
+        fresh = normal(generator) if E else 0.0
+        if share is not None and E:
+            v = (share(latents, timestep) + 1) / 2
+            D = D ** (1 - v) * E**v  # noqa: PLW2901
         latents = A * latents + B * denoised + C * history + D * fresh
         history = denoised
     return latents
@@ -161,6 +167,21 @@ def test_ddpm_takes_the_larger_variance(steps: int) -> None:
     scheduler.set_timesteps(steps)
     plan = build_plan(stable_diffusion("linspace"), "ddpm", steps, prediction="epsilon", variance="fixed_large")
     assert error(follow(plan), oracle(scheduler)) < TOLERANCE
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_ddpm_takes_a_variance_that_the_network_learned(steps: int) -> None:
+    def share(latents: Tensor, timestep: float) -> Tensor:
+        """Where between its bounds, -1 and 1, the network would have the variance."""
+        return torch.cos(latents + float(timestep))
+
+    def both(latents: Tensor, timestep: float) -> Tensor:
+        return torch.cat([bent(latents, timestep), share(latents, timestep)], 1)
+
+    scheduler = diffusers_scheduler("ddpm", "linspace", variance_type="learned_range")
+    scheduler.set_timesteps(steps)
+    plan = build_plan(stable_diffusion("linspace"), "ddpm", steps, prediction="epsilon", variance="learned_range")
+    assert error(follow(plan, share=share), oracle(scheduler, both)) < TOLERANCE
 
 
 @pytest.mark.parametrize("steps", STEPS)
