@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,33 +10,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from t2i.families.model import TextStates
+from t2i.families.windows import Splitter, Windows
+
 MAX_TOKENS = 20
-"""Tokens per prompt, [CLS] and [SEP] included; longer prompts are cut."""
+"""Tokens per window, [CLS] and [SEP] included; longer prompts are read in several."""
 
 _SCALE = ".scale"
-
-
-@dataclass(frozen=True, slots=True)
-class TextStates:
-    """Encoded prompts: `tokens` [n, MAX_TOKENS, dim], `mask` [n, MAX_TOKENS] bool, `pooled` [n, dim] of unit length."""
-
-    tokens: Tensor
-    mask: Tensor
-    pooled: Tensor
-
-    def __getitem__(self, rows: slice | Tensor) -> TextStates:
-        return TextStates(self.tokens[rows], self.mask[rows], self.pooled[rows])
-
-    def to(self, device: torch.device) -> TextStates:
-        return TextStates(self.tokens.to(device), self.mask.to(device), self.pooled.to(device))
-
-    @staticmethod
-    def concatenate(parts: list[TextStates]) -> TextStates:
-        return TextStates(
-            torch.cat([part.tokens for part in parts]),
-            torch.cat([part.mask for part in parts]),
-            torch.cat([part.pooled for part in parts]),
-        )
 
 
 class TextEncoder:
@@ -58,23 +37,40 @@ class TextEncoder:
         model.embeddings.position_ids = torch.arange(config.max_position_embeddings)[None]
         model.embeddings.token_type_ids = torch.zeros(1, config.max_position_embeddings, dtype=torch.long)
         self._model = model.eval().requires_grad_(False).to(device)
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._tokenizer.enable_padding(length=MAX_TOKENS)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        start, end = tokenizer.encode("").ids
+        self._split = Splitter(
+            lambda text: tokenizer.encode(text, add_special_tokens=False),
+            length=MAX_TOKENS,
+            start=(start,),
+            end=end,
+            pad=config.pad_token_id,
+        )
         self.dim: int = config.hidden_size
         self.parameters = sum(weight.numel() for weight in weights.values())
 
     @torch.inference_mode()
     def encode(self, prompts: list[str]) -> TextStates:
-        """Token states by masked self-attention; `pooled` is their masked mean, normalised (Reimers 2019, §3)."""
-        encodings = self._tokenizer.encode_batch(prompts)
-        device = self._model.device
-        ids = torch.tensor([encoding.ids for encoding in encodings], device=device)
-        mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=device)
-        tokens = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-        weight = mask[..., None].to(tokens.dtype)
+        """Token states by masked self-attention, [n, MAX_TOKENS k, dim], k being the windows that the longest prompt
+        needs; `mask` is False for padding. `pooled` is their mean, normalised (Reimers 2019, §3), in which tokens count
+        by their weights too."""
+        windows = self._split(prompts)
+        states = self._read(windows)
+        if windows.weighted:
+            states = windows.weigh(states, self._read(self._split([""])))
+        tokens = windows.join(states)
+        mask = (~windows.padding & ~windows.spare[..., None]).flatten(1).to(tokens.device)
+        weight = (mask * windows.weights.flatten(1).to(tokens.device))[..., None]
         pooled = torch.nn.functional.normalize((tokens * weight).sum(1) / weight.sum(1), dim=-1)
-        return TextStates(tokens, mask.bool(), pooled)
+        return TextStates(tokens, mask, pooled)
+
+    def _read(self, windows: Windows) -> Tensor:
+        ids = windows.ids.flatten(0, 1).to(self._model.device)
+        seen = (~windows.padding).flatten(0, 1).long().to(self._model.device)
+        states: Tensor = self._model(input_ids=ids, attention_mask=seen).last_hidden_state
+        return states
 
 
 def quantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
