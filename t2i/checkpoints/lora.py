@@ -39,6 +39,7 @@ class Loras:
         self._adapters: dict[str, str] = {}  # name -> peft's name for it, least recently used first
         self._adapter_names = (f"adapter{number}" for number in itertools.count())
         self._active: tuple[Lora, ...] = ()
+        self._layers: list[tuple[nn.Module, str, LoraLayer]] = []
 
     def available(self) -> dict[str, Path]:
         """Names and files: every *.safetensors of the folder, and what was added."""
@@ -85,7 +86,7 @@ class Loras:
         loras = tuple(sorted(loras, key=lambda lora: lora.name))
         if loras == self._active:
             return
-        for lora in loras:
+        for lora in self._active + loras:  # what acted until now counts as used before what acts next
             self._load(lora.name)
         self._activate(loras)
         self._make_room()
@@ -105,15 +106,21 @@ class Loras:
             for part, weights in layers.items():
                 _inject(self._parts[part], adapter, weights)
         except Exception:
+            self._settle()
             self._remove(adapter)
             raise
-        finally:
-            self._activate(self._active)  # peft makes the newest adapter the active one
+        self._settle()
         self._adapters[name] = adapter
+
+    def _settle(self) -> None:
+        """Find the layers with LoRAs; have those act that did before, as peft activates the newest."""
+        modules = ((part, path, module) for part in self._parts.values() for path, module in part.named_modules())
+        self._layers = [(part, path, module) for part, path, module in modules if isinstance(module, LoraLayer)]
+        self._activate(self._active)
 
     def _activate(self, loras: tuple[Lora, ...]) -> None:
         active = {self._adapters[lora.name]: lora.weight for lora in loras if lora.weight}
-        for _, _, layer in self._layers():
+        for _, _, layer in self._layers:
             layer.set_adapter(list(active), inference_mode=True)
             for adapter, weight in active.items():
                 layer.set_scale(adapter, weight)
@@ -126,14 +133,11 @@ class Loras:
             self._remove(self._adapters.pop(name))
 
     def _remove(self, adapter: str) -> None:
-        for part, path, layer in self._layers():
+        for part, path, layer in self._layers:
             layer.delete_adapter(adapter)
             if not layer.r:
                 part.set_submodule(path, layer.get_base_layer())
-
-    def _layers(self) -> list[tuple[nn.Module, str, LoraLayer]]:
-        modules = ((part, path, module) for part in self._parts.values() for path, module in part.named_modules())
-        return [(part, path, module) for part, path, module in modules if isinstance(module, LoraLayer)]
+        self._layers = [entry for entry in self._layers if entry[2].r]
 
 
 @torch.inference_mode(False)

@@ -1,7 +1,8 @@
 """What a LoRA file adds to which layer, checked against the networks it is meant for.
 
-A LoRA (Hu 2021, https://arxiv.org/abs/2106.09685) adds alpha / rank * B A to the weights of some layers. Its names are
-diffusers' and peft's or, for Stable Diffusion, SDXL and FLUX, kohya's, which diffusers' own converters read.
+A LoRA (Hu 2021, https://arxiv.org/abs/2106.09685) adds alpha / rank * B A to the weights of some layers. It names the
+layers as diffusers and peft do, as kohya does (their paths with underscores, and an alpha each), or as the original
+code of SDXL and FLUX does, which diffusers' own converters read.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from t2i.api import CheckpointError
 
 _PARTS = ("unet", "transformer", "base", "text_encoder", "text_encoder_2", "text_encoder_3")
 _OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "lokr_": "LoKr", "hada_": "LoHa"}
+
+_KOHYA_KEY = re.compile(r"lora_(unet|transformer|te|te1|te2)_(.+)\.(lora_down\.weight|lora_up\.weight|alpha)")
+_KOHYA_PARTS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2"}
+_KOHYA_HALVES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,12 @@ def _layers(
         halves[part][layer][end[0]] = tensor
     if not halves:
         raise _Misfit("it changes no layer")
-    layer_alphas = {
-        (part, key.split(".lora_")[0].removesuffix(".alpha")): float(alpha)
-        for (part, key), alpha in _by_part(alphas, family, parts).items()
-    }
+    layer_alphas = {}
+    for (part, key), alpha in _by_part(alphas, family, parts).items():
+        try:
+            layer_alphas[part, key.split(".lora_")[0].removesuffix(".alpha")] = float(alpha)
+        except (RuntimeError, ValueError) as error:
+            raise _Misfit(f"{key} is not a number") from error
     found: dict[str, dict[str, LoraWeights]] = defaultdict(dict)
     for part, part_halves in halves.items():
         modules = dict(parts[part].named_modules())
@@ -112,18 +119,41 @@ def _in_diffusers_naming(
     tensors: dict[str, Tensor], family: str, parts: dict[str, nn.Module]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and alphas with keys of the form part.layer.something, whatever the file called them."""
+    weights, alphas, others = _from_kohya(tensors, parts)
+    if not others:
+        return weights, alphas
     try:
         if family == "flux":
-            tensors, alphas = FluxLoraLoaderMixin.lora_state_dict(tensors, return_alphas=True)
+            converted, converted_alphas = FluxLoraLoaderMixin.lora_state_dict(others, return_alphas=True)
         elif family == "sd3":
-            tensors, alphas = SD3LoraLoaderMixin.lora_state_dict(tensors), None
+            converted, converted_alphas = SD3LoraLoaderMixin.lora_state_dict(others), None
         else:
-            # The config tells how kohya numbered the blocks of SDXL; those of Stable Diffusion are numbered as here.
+            # The config tells how the original code numbered the blocks.
             config = (parts.get("unet") or parts["base"]).config
-            tensors, alphas = StableDiffusionXLLoraLoaderMixin.lora_state_dict(tensors, unet_config=config)
-        return tensors, alphas or {}
+            converted, converted_alphas = StableDiffusionXLLoraLoaderMixin.lora_state_dict(others, unet_config=config)
     except Exception as error:  # the converters raise whatever they stumble over
         raise _Misfit(f"its keys are not those of a LoRA for {family}") from error
+    return weights | converted, alphas | (converted_alphas or {})
+
+
+def _from_kohya(
+    tensors: dict[str, Tensor], parts: dict[str, nn.Module]
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
+    """The weights and alphas whose names are paths of layers with underscores, and all the other tensors."""
+    denoiser = next(part for part in parts if not part.startswith("text_encoder"))
+    paths = {(part, path.replace(".", "_")): path for part in parts for path, _ in parts[part].named_modules()}
+    weights, alphas, others = {}, {}, {}
+    for key, tensor in tensors.items():
+        match = _KOHYA_KEY.fullmatch(key)
+        part, name, end = (_KOHYA_PARTS.get(match[1], denoiser), match[2], match[3]) if match else ("", "", "")
+        path = paths.get((part, name)) or paths.get((part, name.removeprefix("text_model_")))
+        if not path:
+            others[key] = tensor
+        elif end == "alpha":
+            alphas[f"{part}.{path}.alpha"] = tensor
+        else:
+            weights[f"{part}.{path}.{_KOHYA_HALVES[end]}"] = tensor
+    return weights, alphas, others
 
 
 def _by_part(entries: dict[str, Any], family: str, parts: dict[str, nn.Module]) -> dict[tuple[str, str], Any]:
