@@ -12,7 +12,12 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import (
+    DiffusionPipeline,
+    KandinskyCombinedPipeline,
+    KandinskyV22CombinedPipeline,
+    SchedulerMixin,
+)
 from torch import nn
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
@@ -47,6 +52,9 @@ _CANNOT = {
     "guidance_rescale": "cannot rescale its guidance",
     "guidance_interval": "guides in every step",
 }
+
+_DRAWS_THE_NEGATIVE_TOO = (KandinskyCombinedPipeline, KandinskyV22CombinedPipeline)
+"""Their priors draw something for a negative prompt as well, for which diffusers finds no seed in a list."""
 
 _OPEN = GenerationRequest(prompt="")
 
@@ -105,6 +113,8 @@ class Call:
             raise InvalidRequest("sampler", f"{info.name} draws with its own sampler only.")
         if request.negative_prompt and not self.negative_prompt:
             raise InvalidRequest("negative_prompt", f"{info.name} takes no negative prompt.")
+        if request.negative_prompt and request.images > 1 and issubclass(self.pipeline_class, _DRAWS_THE_NEGATIVE_TOO):
+            raise InvalidRequest("negative_prompt", f"{info.name} draws one image at a time with a negative prompt.")
         if request.guidance_scale is not None and self.guidance is None:
             raise InvalidRequest("guidance_scale", f"{info.name} has no guidance that could be set.")
         width, height = size_for(request, info, _SIDE_STEP)
