@@ -97,7 +97,9 @@ def _detect_folder(folder: Path) -> Found:
     if family == "cascade":
         return Found(folder, "folder", family, index)
     if family is None:
-        _refuse_unknown_class(folder, class_name)
+        from t2i.families.pipeline import read_call
+
+        read_call(folder)
         family = "pipeline"
     found = Found(folder, "folder", family, index)
     if family != "pipeline":
@@ -106,14 +108,6 @@ def _detect_folder(folder: Path) -> Found:
         if library in ("diffusers", "transformers") and not kind.endswith(_WEIGHTLESS):
             weight_files(folder / name)
     return found
-
-
-def _refuse_unknown_class(folder: Path, class_name: str) -> None:
-    import diffusers
-
-    known = getattr(diffusers, class_name, None) if class_name.endswith("Pipeline") else None
-    if not (isinstance(known, type) and issubclass(known, diffusers.DiffusionPipeline)):
-        raise CheckpointError(f"{folder.name} is a {class_name}, which the installed diffusers does not know.")
 
 
 def _check_family(found: Found) -> Found:
@@ -150,9 +144,7 @@ def _check_widths(folder: Path, family: str, denoiser: str, configs: dict[str, d
     hidden = [int(config.get("hidden_size", config.get("d_model", 0))) for config in encoders]
     reads = configs[denoiser].get("cross_attention_dim" if family in _UNET_FAMILIES else "joint_attention_dim")
     gives = {"sd": hidden[0], "sdxl": sum(hidden[:2]), "sd3": hidden[-1], "flux": hidden[-1]}[family]
-    if family == "sd3" and len(hidden) == 2:
-        gives = reads
-    if reads != gives:
+    if reads != gives and not (family == "sd3" and len(hidden) == 2):
         raise CheckpointError(
             f"The parts of {folder.name} do not belong together: its {denoiser} reads text of {reads} channels, "
             f"its text encoders give {gives}."

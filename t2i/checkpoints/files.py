@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from t2i.api import CheckpointError
 
 MANIFEST = "t2i.json"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+_TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
 _TAIL_BYTES = 64 * 2**10
 _VARIANT = re.compile(r"(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors$")
 
@@ -120,6 +123,42 @@ def list_files(path: Path) -> dict[str, Path]:
     return {name: file for name, file in files.items() if name != MANIFEST and not re.search(r"(^|/)\.", name)}
 
 
+def loadable_files(folder: Path) -> dict[str, Path]:
+    """What of a diffusers folder is needed to load it, by relative name: no pickles, no second variant, no pictures."""
+    files = {name: file for name, file in list_files(folder).items() if file.suffix in _TEXT_SUFFIXES}
+    for part in sorted({file.parent for file in folder.glob("*/*.safetensors")}):
+        files |= {file.relative_to(folder).as_posix(): file for file in weight_files(part)}
+    return {name: file for name, file in files.items() if not name.endswith(".bin.index.json")}
+
+
+@contextmanager
+def appear(destination: Path) -> Iterator[Path]:
+    """A path to write to beside `destination`, which becomes it at the end, or vanishes where that is not reached.
+
+    Raises CheckpointError where there is something already, or where writing fails.
+    """
+    if destination.exists():
+        raise CheckpointError(f"{destination} is there already; choose another name or remove it.")
+    partial = destination.with_name(f".{destination.name}.partial")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        yield partial
+        partial.rename(destination)
+    except OSError as error:
+        raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}.") from error
+    finally:
+        _remove(partial)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raises CheckpointError where the disk of a folder, which need not be there yet, has less than that many bytes."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise CheckpointError(f"{needed / 1e9:.1f} GB are needed in {folder}, and {free / 1e9:.1f} GB are free.")
+
+
 def sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -200,6 +239,13 @@ def _cascade_files(path: Path) -> dict[str, str]:
         return {}
     files: dict[str, str] = read_json(path / "model_index.json").get("files", {})
     return files
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _header_bytes(file: Path) -> bytes:

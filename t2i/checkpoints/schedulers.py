@@ -60,7 +60,6 @@ def read_scheduler(config: Config) -> Sampling:
     _refuse(config, name, "trained_betas", "use_beta_sigmas", "use_lu_lambdas")
     if name not in _SAMPLERS and "beta_start" not in config:
         raise CheckpointError(f"The scheduler {name} is not known, and its config states no betas.")
-    sampler = _SAMPLERS.get(name, "euler")
     zero_snr = bool(config.get("rescale_betas_zero_snr"))
     try:
         betas = make_betas(
@@ -77,9 +76,13 @@ def read_scheduler(config: Config) -> Sampling:
         spacing=_spacing(config, name),
         steps_offset=int(config.get("steps_offset", 0)),
     )
-    if sampler == "dpmpp_2m" and config.get("use_karras_sigmas"):
-        sampler = "dpmpp_2m_karras"
-    return Sampling(schedule, _prediction(config, name, zero_snr), sampler)
+    return Sampling(schedule, _prediction(config, name, zero_snr), sampler_of(config))
+
+
+def sampler_of(config: Config) -> str:
+    """The sampler that a scheduler config names by its class."""
+    sampler = _SAMPLERS.get(str(config.get("_class_name")), "euler")
+    return "dpmpp_2m_karras" if sampler == "dpmpp_2m" and config.get("use_karras_sigmas") else sampler
 
 
 def dynamic_shift(config: Config, image_seq_len: int) -> float:
