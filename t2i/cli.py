@@ -10,7 +10,7 @@ from pathlib import Path
 
 from t2i.api import SAMPLERS, GenerationRequest, InvalidRequest, Lora, T2IError
 from t2i.checkpoints import cli as checkpoints
-from t2i.checkpoints.registry import DTYPES
+DTYPES = ("auto", "float32", "float16", "bfloat16")
 from t2i.training import cli as training
 
 

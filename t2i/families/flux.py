@@ -34,9 +34,7 @@ class Flux(LatentModel):
         self._t5 = T5Text(parts["text_encoder_2"], parts["tokenizer_2"], T5_TOKENS)
 
     def schedule_for(self, shape: tuple[int, int, int]) -> Schedule:
-        """Larger pictures start noisier, where the checkpoint says so."""
-        if not self.scheduler_config.get("use_dynamic_shifting"):
-            return self.schedule
+        """Larger pictures start noisier, where the checkpoint says so; sigmas run from 1 through 1 / steps."""
         shift = dynamic_shift(self.scheduler_config, math.prod(shape[1:]) // PATCH**2)
         return flow_schedule(self.schedule.num_timesteps, reads_sigma=True, shift=shift)
 

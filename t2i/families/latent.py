@@ -59,7 +59,7 @@ class LatentModel:
     def stages(self, request: GenerationRequest) -> list[Stage]:
         """The one stage there is. Raises InvalidRequest."""
         width, height = size_for(request, self.info, self.multiple)
-        scale = self._autoencoder.scale
+        scale = self._autoencoder.factor
         shape = (self._autoencoder.channels, height // scale, width // scale)
         plan = plan_for(request, self.info, self.schedule_for(shape), self.prediction)
         guidance, embedded = self.guidance_for(request)

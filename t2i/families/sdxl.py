@@ -44,7 +44,7 @@ class StableDiffusionXL(LatentModel):
         """The noise, or the velocity, [n, 4, h, w]."""
         self.loras.use(rows.loras)
         count, _, *shape = rows.latents.shape
-        height, width = (side * self._autoencoder.scale for side in shape)
+        height, width = (side * self._autoencoder.factor for side in shape)
         # Original size, crop and target size (Podell 2023, section 2.2): a picture that was never cut or scaled.
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], device=self.device, dtype=self.placement.dtype)
         with circular(self.denoiser, rows.tile):

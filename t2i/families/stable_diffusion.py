@@ -61,7 +61,7 @@ class StableDiffusion(LatentModel):
         if rows.condition is not None:
             return rows.condition
         count, _, height, width = rows.latents.shape
-        size = (width * self._autoencoder.scale, height * self._autoencoder.scale)
+        size = (width * self._autoencoder.factor, height * self._autoencoder.factor)
         nothing = self._condition(Image.new("RGB", size), Image.new("L", size, 255), rows.latents.shape[1:])
         return nothing.expand(count, -1, -1, -1)
 

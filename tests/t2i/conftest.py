@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import DiffusionPipeline
 
 from t2i import checkpoints
 from t2i.families.model import Model
@@ -23,6 +25,15 @@ BUILDERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks of a few thousand weights lose more by handing work to other threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a tiny checkpoint by its name in BUILDERS, as diffusers saved it."""
@@ -34,3 +45,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def loaded(saved: Callable[[str], Path]) -> Callable[[str], Model]:
     """The same, loaded by this project to the CPU in float32."""
     return cache(lambda name: checkpoints.load(saved(name), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def pipeline(saved: Callable[[str], Path]) -> Callable[[str], DiffusionPipeline]:
+    """diffusers' own pipeline of a tiny checkpoint."""
+
+    @cache
+    def load(name: str) -> DiffusionPipeline:
+        found = DiffusionPipeline.from_pretrained(saved(name), local_files_only=True)
+        found.set_progress_bar_config(disable=True)
+        return found
+
+    return load

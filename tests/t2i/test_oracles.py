@@ -1,138 +1,126 @@
-"""Every sampler in every family against diffusers' own pipeline: the same weights, noise and settings, the same latents.
-
-The pipelines are diffusers' as they come. Noise that a scheduler adds on the way is drawn by this project's rule, from
-the seed and the step, because no two libraries share one.
-"""
+"""Every sampler in every family against diffusers' own pipeline: from the same noise, the same latents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from itertools import count, product
-from pathlib import Path
-from typing import Any
+from itertools import product
 
+import msgspec
 import pytest
-import torch
-from diffusers import DiffusionPipeline
-from diffusers.schedulers import (
-    scheduling_ddim,
-    scheduling_ddpm,
-    scheduling_dpmsolver_multistep,
-    scheduling_euler_ancestral_discrete,
-    scheduling_euler_discrete,
-    scheduling_heun_discrete,
-    scheduling_lcm,
-)
 from torch import Tensor
 
 from t2i.api import GenerationRequest
 from t2i.engine import runner
-from t2i.engine.noise import seeded_noise
-from t2i.families.model import Model
+from tests.t2i.oracle import (
+    NEGATIVE,
+    PROMPT,
+    SCHEDULERS,
+    SEED,
+    TOLERANCE,
+    drawn,
+    error,
+    noise,
+    one_noise,
+    request,
+    theirs,
+    with_sampler,
+)
 
-TOLERANCE = 1e-5
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS = (2, 7, 20, 50)
 GUIDANCE = (1.0, 3.5, 7.5)
-SEED = 11
-PROMPT, NEGATIVE = "a red apple, on a table", "blurry"
+UNETS = ("sd", "sdxl")
 
-SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ddpm": (scheduling_ddpm.DDPMScheduler, {"clip_sample": False}),
-    "ddim": (scheduling_ddim.DDIMScheduler, {"clip_sample": False}),
-    "euler": (scheduling_euler_discrete.EulerDiscreteScheduler, {}),
-    "euler_a": (scheduling_euler_ancestral_discrete.EulerAncestralDiscreteScheduler, {}),
-    "heun": (scheduling_heun_discrete.HeunDiscreteScheduler, {}),
-    "dpmpp_2m": (scheduling_dpmsolver_multistep.DPMSolverMultistepScheduler, {}),
-    "dpmpp_2m_karras": (scheduling_dpmsolver_multistep.DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
-    "lcm": (scheduling_lcm.LCMScheduler, {}),
-}
-NOISY = (scheduling_ddpm, scheduling_ddim, scheduling_euler_ancestral_discrete, scheduling_lcm)
-UNETS = ("sd", "sd-v", "sdxl")
-FLOWS = ("sd3", "flux", "flux-schnell")
+Expected = Callable[[str, str, int, float], Tensor]
 
 
 @pytest.fixture(scope="session")
-def pipeline(saved: Callable[[str], Path]) -> Callable[[str], DiffusionPipeline]:
-    """diffusers' own pipeline of a tiny checkpoint."""
+def expected(loaded, pipeline) -> Expected:
+    """What diffusers draws with a U-Net checkpoint, by sampler, steps and guidance."""
 
     @cache
-    def load(name: str) -> DiffusionPipeline:
-        found = DiffusionPipeline.from_pretrained(saved(name), local_files_only=True)
-        found.set_progress_bar_config(disable=True)
-        return found
+    def draw(name: str, sampler: str, steps: int, guidance: float) -> Tensor:
+        with one_noise():
+            return theirs(
+                with_sampler(pipeline(name), sampler),
+                noise(loaded(name)),
+                negative_prompt=NEGATIVE,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+            )
 
-    return load
-
-
-@pytest.fixture(autouse=True)
-def _one_noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in NOISY:
-        calls = count(1)
-
-        def drawn(shape: torch.Size, calls: Iterator[int] = calls, **_: object) -> Tensor:
-            return seeded_noise(SEED, next(calls), tuple(shape[1:]))[None]
-
-        monkeypatch.setattr(module, "randn_tensor", drawn)
-    yield
+    return draw
 
 
-def noise(model: Model, **size: int) -> Tensor:
-    (stage,) = model.stages(GenerationRequest(prompt=PROMPT, **size))
-    return seeded_noise(SEED, 0, stage.shape)[None]
+# Every setting in one family; of the others those that differ in what they ask of a table.
+SETTINGS = [
+    *(("sd", *setting) for setting in product(SCHEDULERS, STEPS, GUIDANCE)),
+    *(("sdxl", *setting) for setting in product(SCHEDULERS, (7, 20), (1.0, 7.5))),
+    *(("sd-v", *setting) for setting in product(SCHEDULERS, (2, 7), (7.5,))),
+]
 
 
-def theirs(pipe: DiffusionPipeline, start: Tensor, **settings: Any) -> Tensor:
-    """Latents [1, C, h, w] of diffusers' pipeline."""
-    height, width = (8 * side for side in start.shape[2:])
-    packs = hasattr(pipe, "_pack_latents")
-    if packs:
-        start = pipe._pack_latents(start, *start.shape)
-    latents = pipe(
-        prompt=PROMPT, latents=start, height=height, width=width, output_type="latent", **settings
-    ).images
-    return pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor) if packs else latents
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting)))
+def test_a_unet_draws_what_diffusers_draws(loaded, expected: Expected, setting: tuple[str, str, int, float]) -> None:
+    name, *sampling = setting
+    assert error(drawn(loaded(name), request(*sampling)), expected(*setting)) < TOLERANCE
 
 
-def drawn(model: Model, request: GenerationRequest, start: Tensor | None = None) -> Tensor:
-    sequence = runner.admit(model, request, "alone", start)
-    while not sequence.finished:
-        runner.step(model, [sequence])
-    return sequence.latents
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd-v"])
+def test_requests_that_join_and_leave_one_batch_draw_what_diffusers_draws(
+    loaded, expected: Expected, name: str
+) -> None:
+    model = loaded(name)
+    settings = [setting for of, *setting in SETTINGS if of == name]
+    waiting = [runner.admit(model, request(*setting), str(setting)) for setting in settings]
+    everyone, flying = list(waiting), []
+    while waiting or flying:
+        # One joins at every tick and those that are done leave, so that the batch is never the same twice.
+        flying += [waiting.pop()] if waiting else []
+        runner.step(model, flying)
+        flying = [sequence for sequence in flying if not sequence.finished]
+    for setting, sequence in zip(settings, everyone, strict=True):
+        assert error(sequence.latents, expected(name, *setting)) < TOLERANCE, setting
 
 
-def error(ours: Tensor, expected: Tensor) -> float:
-    return float(torch.linalg.norm(ours - expected) / torch.linalg.norm(expected))
-
-
-def with_sampler(pipe: DiffusionPipeline, sampler: str) -> DiffusionPipeline:
-    scheduler, options = SCHEDULERS[sampler]
-    shared = ("beta_schedule", "beta_start", "beta_end", "prediction_type", "timestep_spacing", "steps_offset")
-    pipe.scheduler = scheduler(**{key: pipe.scheduler.config[key] for key in shared}, **options)
-    return pipe
-
-
-def request(sampler: str, steps: int, guidance: float) -> GenerationRequest:
-    return GenerationRequest(
-        prompt=PROMPT,
-        negative_prompt=NEGATIVE,
-        seed=SEED,
-        steps=steps,
-        sampler=sampler,
-        guidance_scale=guidance,
-    )
-
-
-@pytest.mark.parametrize("guidance", GUIDANCE)
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("sampler", SCHEDULERS)
-def test_stable_diffusion_draws_what_diffusers_draws(loaded, pipeline, sampler: str, steps: int, guidance: float) -> None:
-    model = loaded("sd")
-    expected = theirs(
-        with_sampler(pipeline("sd"), sampler),
-        noise(model),
-        negative_prompt=NEGATIVE,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-    )
-    assert error(drawn(model, request(sampler, steps, guidance)), expected) < TOLERANCE
+@pytest.mark.parametrize("guidance", GUIDANCE)
+def test_sd3_draws_what_diffusers_draws(loaded, pipeline, steps: int, guidance: float) -> None:
+    model = loaded("sd3")
+    settings = {"negative_prompt": NEGATIVE, "num_inference_steps": steps, "guidance_scale": guidance}
+    ours = drawn(model, request("flow_euler", steps, guidance))
+    assert error(ours, theirs(pipeline("sd3"), noise(model), **settings)) < TOLERANCE
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize(("name", "guidance"), [("flux", 1.0), ("flux", 3.5), ("flux-schnell", 1.0)])
+def test_flux_draws_what_diffusers_draws(loaded, pipeline, name: str, steps: int, guidance: float) -> None:
+    model = loaded(name)
+    asked = GenerationRequest(prompt=PROMPT, seed=SEED, steps=steps, guidance_scale=guidance)
+    expected = theirs(pipeline(name), noise(model), num_inference_steps=steps, guidance_scale=guidance)
+    assert error(drawn(model, asked), expected) < TOLERANCE
+
+
+def test_flux_of_several_guidances_share_a_batch(loaded, pipeline) -> None:
+    model = loaded("flux")
+    asked = [GenerationRequest(prompt=PROMPT, seed=SEED, steps=4, guidance_scale=scale) for scale in (1.0, 3.5, 9.0)]
+    sequences = [runner.admit(model, each, "shared") for each in asked]
+    while not sequences[0].finished:
+        runner.step(model, sequences)
+    for each, sequence in zip(asked, sequences, strict=True):
+        expected = theirs(pipeline("flux"), noise(model), num_inference_steps=4, guidance_scale=each.guidance_scale)
+        assert error(sequence.latents, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux"])
+def test_a_picture_of_another_shape_is_drawn_alike(loaded, pipeline, name: str) -> None:
+    model = loaded(name)
+    size = {"width": 96, "height": 32}
+    asked = GenerationRequest(prompt=PROMPT, seed=SEED, steps=3, guidance_scale=4.0, **size)
+    pipe = pipeline(name)
+    if name in UNETS:
+        asked, pipe = msgspec.structs.replace(asked, sampler="euler"), with_sampler(pipe, "euler")
+    expected = theirs(pipe, noise(model, **size), num_inference_steps=3, guidance_scale=4.0)
+    assert error(drawn(model, asked), expected) < TOLERANCE

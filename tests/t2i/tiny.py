@@ -122,7 +122,7 @@ def sdxl(**scheduler: object) -> StableDiffusionXLPipeline:
         text_encoder=CLIPTextModel(clip_text_config(hidden_act="quick_gelu")).eval(),
         text_encoder_2=CLIPTextModelWithProjection(clip_text_config(hidden_act="gelu")).eval(),
         tokenizer=clip_tokenizer(),
-        tokenizer_2=clip_tokenizer(pad_token="!"),  # noqa: S106
+        tokenizer_2=clip_tokenizer(pad_token="!"),
         unet=unet(
             cross_attention_dim=2 * WIDTH,
             attention_head_dim=(2, 4),
@@ -160,9 +160,11 @@ def sd3() -> StableDiffusion3Pipeline:
             T5Config(vocab_size=98, d_model=2 * WIDTH, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
         ).eval(),
         tokenizer=clip_tokenizer(),
-        tokenizer_2=clip_tokenizer(pad_token="!"),  # noqa: S106
+        tokenizer_2=clip_tokenizer(pad_token="!"),
         tokenizer_3=t5_tokenizer(),
-        vae=autoencoder(16, shift_factor=0.0609, scaling_factor=1.5305, use_quant_conv=False, use_post_quant_conv=False),
+        vae=autoencoder(
+            16, shift_factor=0.0609, scaling_factor=1.5305, use_quant_conv=False, use_post_quant_conv=False
+        ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
 
@@ -186,11 +188,19 @@ def flux(*, guidance_embeds: bool = True) -> FluxPipeline:
         text_encoder_2=t5_encoder(),
         tokenizer=clip_tokenizer(),
         tokenizer_2=t5_tokenizer(),
-        vae=autoencoder(16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False),
+        vae=autoencoder(
+            16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False
+        ),
         scheduler=FlowMatchEulerDiscreteScheduler(
-            shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, base_image_seq_len=256,
+            shift=3.0,
+            use_dynamic_shifting=True,
+            base_shift=0.5,
+            max_shift=1.15,
+            base_image_seq_len=256,
             max_image_seq_len=4096,
-        ) if guidance_embeds else FlowMatchEulerDiscreteScheduler(shift=1.0),
+        )
+        if guidance_embeds
+        else FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
 
 
