@@ -19,7 +19,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -35,6 +35,18 @@ _CLIP_TOKENS = 77
 
 Weights = Mapping[str, Tensor]
 
+_UNET, _VAE = "model.diffusion_model.", "first_stage_model."
+_OPEN_CLIP = ".model."
+"""How the names of an OpenCLIP encoder begin, behind its place; those of OpenAI's with ".transformer."."""
+_TEXT_ENCODERS: dict[str, list[tuple[str, type, str]]] = {
+    "sd15": [("text_encoder", CLIPTextModel, "cond_stage_model.transformer.")],
+    "sd21": [("text_encoder", CLIPTextModel, "cond_stage_model.model.")],
+    "sdxl": [
+        ("text_encoder", CLIPTextModel, "conditioner.embedders.0.transformer."),
+        ("text_encoder_2", CLIPTextModelWithProjection, "conditioner.embedders.1.model."),
+    ],
+}
+
 
 def load_single_file(
     found: Found, dtype: torch.dtype | None, vae_dtype: torch.dtype | None, configs: Path | None = None
@@ -44,24 +56,45 @@ def load_single_file(
     `configs` is a folder laid out as those shipped, for a checkpoint of other dimensions. Raises CheckpointError where
     weights are missing or of another shape; then nothing stays loaded.
     """
-    configs = configs or CONFIGS / found.config
     try:
-        weights = load_file(found.path)
-    except LOADING_ERRORS as error:
+        with safe_open(found.path, "pt") as file:
+            names = list(file.keys())
+
+            def read(prefix: str) -> Weights:
+                return {name: file.get_tensor(name) for name in names if name.startswith(prefix)}
+
+            return assemble(found, read, dtype, vae_dtype, configs or CONFIGS / found.config)
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{found.path.name} cannot be read: {error}") from error
-    unet_config = {**read_json(configs / "unet" / "config.json"), "in_channels": found.in_channels}
-    vae_config = read_json(configs / "vae" / "config.json")
+
+
+def assemble(
+    found: Found,
+    read: Callable[[str], Weights],
+    dtype: torch.dtype | None,
+    vae_dtype: torch.dtype | None,
+    configs: Path,
+) -> dict[str, Any]:
+    """The components of a file whose weights `read` gives by the beginning of their names, one part after the other.
+
+    Raises as `load_single_file` does.
+    """
     name = found.path.name
-    unet = _empty(UNet2DConditionModel.from_config, unet_config)
-    vae = _empty(AutoencoderKL.from_config, vae_config)
+    unet = _empty(
+        UNet2DConditionModel.from_config,
+        {**read_json(configs / "unet" / "config.json"), "in_channels": found.in_channels},
+    )
+    vae = _empty(AutoencoderKL.from_config, read_json(configs / "vae" / "config.json"))
     parts: dict[str, Any] = {
-        "unet": _fill(unet, lambda: convert_ldm_unet_checkpoint(weights, unet.config), dtype, f"The unet of {name}"),
-        "vae": _fill(vae, lambda: convert_ldm_vae_checkpoint(weights, vae.config), vae_dtype, f"The vae of {name}"),
+        "unet": _fill(
+            unet, lambda: convert_ldm_unet_checkpoint(read(_UNET), unet.config), dtype, f"The unet of {name}"
+        ),
+        "vae": _fill(vae, lambda: convert_ldm_vae_checkpoint(read(_VAE), vae.config), vae_dtype, f"The vae of {name}"),
     }
-    for part, kind, convert in _text_encoders(found.config, weights):
+    for part, kind, prefix in _TEXT_ENCODERS[found.config]:
         encoder = _empty(kind, CLIPTextConfig(**read_json(configs / part / "config.json")))
-        parts[part] = _fill(encoder, partial(convert, encoder), dtype, f"The {part} of {name}")
-        parts[part.replace("text_encoder", "tokenizer")] = _tokenizer(found.config, part, configs)
+        parts[part] = _fill(encoder, partial(_text_weights, encoder, read, prefix), dtype, f"The {part} of {name}")
+        parts[part.replace("text_encoder", "tokenizer")] = _tokenizer(part, prefix, configs)
     return parts
 
 
@@ -80,27 +113,21 @@ def _byte_characters() -> list[str]:
     return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(256 - len(printable))]
 
 
-def _text_encoders(config: str, weights: Weights) -> list[tuple[str, type, Callable[[nn.Module], Weights]]]:
-    def openai(_: nn.Module) -> Weights:
-        return convert_ldm_clip_checkpoint(weights)  # type: ignore[no-any-return]
-
-    def open_clip(prefix: str) -> Callable[[nn.Module], Weights]:
-        return lambda model: convert_open_clip_checkpoint(model, weights, prefix=prefix)
-
-    if config == "sd15":
-        return [("text_encoder", CLIPTextModel, openai)]
-    if config == "sd21":
-        return [("text_encoder", CLIPTextModel, open_clip("cond_stage_model.model."))]
-    second = open_clip("conditioner.embedders.1.model.")
-    return [("text_encoder", CLIPTextModel, openai), ("text_encoder_2", CLIPTextModelWithProjection, second)]
+def _text_weights(encoder: nn.Module, read: Callable[[str], Weights], prefix: str) -> Weights:
+    weights: Weights
+    if prefix.endswith(_OPEN_CLIP):
+        weights = convert_open_clip_checkpoint(encoder, read(prefix), prefix=prefix)
+    else:
+        weights = convert_ldm_clip_checkpoint(read(prefix))
+    return weights
 
 
-def _tokenizer(config: str, part: str, configs: Path) -> Any:
+def _tokenizer(part: str, prefix: str, configs: Path) -> Any:
     own = configs / part.replace("text_encoder", "tokenizer")
     if own.is_dir():
         return load_tokenizer(CLIPTokenizer, own)
     # OpenCLIP's encoders were trained with zeros behind the text, OpenAI's with its end.
-    return clip_tokenizer("!" if config == "sd21" or part == "text_encoder_2" else _END)
+    return clip_tokenizer("!" if prefix.endswith(_OPEN_CLIP) else _END)
 
 
 def _empty(build: Callable[..., Any], config: Any) -> Any:
