@@ -29,7 +29,9 @@ _SAMPLERS = {
 }
 _SPACED_LEADING = ("DDIMScheduler", "PNDMScheduler", "DDPMScheduler", "LCMScheduler", "TCDScheduler")
 """Schedulers whose timesteps are "leading" where the config says nothing; all others take "linspace"."""
-_DISTILLED_NAME = re.compile(r"(?<![a-z])(turbo|lightning|hyper|lcm)(?![a-z])", re.IGNORECASE)
+_DISTILLED_NAME = re.compile(
+    r"(?:(?<![A-Za-z])(?i:turbo|lightning|lcm|hyper(?=\W|_|sd|$))|Turbo|Lightning|LCM)(?![a-z])"
+)
 
 
 class Sampling(NamedTuple):
@@ -123,7 +125,7 @@ def for_single_file(config: dict[str, Any], name: str, prediction_type: str | No
         config = {**config, "prediction_type": prediction_type}
     if distilled is None:
         return config
-    if distilled[1].lower() == "lcm":
+    if distilled[0].lower() == "lcm":
         return {**config, "_class_name": "LCMScheduler"}
     return {**config, "_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
 
