@@ -7,7 +7,7 @@ that a request is stepped in a tick like any other, and one that waits for its t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 import torch
@@ -110,7 +110,7 @@ class WholeJob:
             self._turns.give_back()
 
 
-def _callbacks(parameters: Any, after_step: Callable[[object], None]) -> dict[str, Any]:
+def _callbacks(parameters: Collection[str], after_step: Callable[[object], None]) -> dict[str, Any]:
     """What makes a pipeline with these parameters call `after_step` with its latents."""
 
     def on_step_end(pipeline: object, index: int, timestep: object, values: dict[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,9 @@ class Call:
         elif self.guidance == "true_cfg_scale" and self.negative_prompt:
             # Such pipelines guide only where they are given something to be guided away from.
             arguments["negative_prompt"] = " "
+        if "clean_caption" in self.defaults:
+            # It undoes HTML where libraries for that happen to be installed: the same seed draws the same everywhere.
+            arguments["clean_caption"] = False
         return arguments
 
 

@@ -19,7 +19,21 @@ from diffusers import (
 )
 from PIL import Image
 
-from t2i.api import EngineError, GenerationRequest, InvalidRequest, Lora
+from t2i.api import (
+    Cancelled,
+    Done,
+    EngineError,
+    Event,
+    Failed,
+    GenerationRequest,
+    ImageReady,
+    InvalidRequest,
+    Lora,
+    Progress,
+    Submit,
+)
+from t2i.engine.loop import StepLoop
+from t2i.engine.models import Models
 from t2i.engine.whole import WholeJob
 from t2i.families.pipeline import WholePipeline
 from tests.t2i import tiny
@@ -246,3 +260,37 @@ def test_what_only_the_pipeline_knows_to_be_impossible_is_refused_in_its_words(
 ) -> None:
     with pytest.raises(InvalidRequest, match="divisible by 16 but are 64 and 72"):
         WholeJob(model("aura-flow"), varied(width=72), "a").advance()
+
+
+def test_in_the_step_loop_a_short_request_passes_a_long_one_and_a_cancelled_one_leaves(
+    folder: Callable[[str], Path],
+) -> None:
+    path = folder("pixart")
+    requests = {"long": varied(steps=6), "dropped": varied(steps=6), "short": varied(steps=2)}
+    events: list[Event] = []
+
+    def submit(request_id: str) -> None:
+        loop.submit(Submit(request_id=request_id, checkpoint="pixart", request=requests[request_id], preview_every=1))
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        match event:
+            case Progress(request_id="long", step=2):
+                submit("short")
+                loop.drain()
+            case Progress(request_id="dropped"):
+                loop.cancel("dropped")
+
+    loop = StepLoop(Models(path.parent, "cpu"), emit, row_cap=16)
+    submit("long")
+    submit("dropped")
+    loop.run()
+    steps = [(event.request_id, event.step) for event in events if isinstance(event, Progress)]
+    first, passing, rest = [("long", 1), ("long", 2)], [("short", 1), ("short", 2)], range(3, 7)
+    assert steps == [*first, *passing, *(("long", step) for step in rest), ("dropped", 1)]
+    ends = {event.request_id: type(event) for event in events if isinstance(event, Done | Cancelled | Failed)}
+    assert ends == {"long": Done, "short": Done, "dropped": Cancelled}
+    for request_id in ("long", "short"):
+        images = [event for event in events if isinstance(event, ImageReady) and event.request_id == request_id]
+        pictures = [np.asarray(Image.open(io.BytesIO(image.png))) for image in images]
+        np.testing.assert_array_equal(pictures, drawn_by_diffusers(path, requests[request_id]))
