@@ -31,6 +31,7 @@ TEXT = st.text(alphabet=st.characters(exclude_characters=BRACKETS + "\\:", exclu
         ("(red: .5 )", [("red", 0.5)]),
         ("(red:9)", [("red", MAX_WEIGHT)]),
         ("(red:-1)", [("red", 0.0)]),
+        ("((red:3):3)", [("red", MAX_WEIGHT)]),
         ("((((red:3):3):3):0)", [("red", 0.0)]),
         ("(red:abc)", [("red:abc", 1.1)]),
         ("(red:)", [("red:", 1.1)]),

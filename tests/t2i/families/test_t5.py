@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import FluxPipeline, StableDiffusion3Pipeline
+from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor
+from transformers import T5Tokenizer
 
 from t2i.families.t5 import T5Text
 from tests.t2i import tiny
@@ -59,6 +61,18 @@ def test_weights_move_their_tokens_from_the_empty_prompt(text: T5Text) -> None:
     assert torch.equal(weighted[:, untouched], plain[:, untouched])
 
 
+def test_the_space_before_a_word_does_not_weigh(flux: FluxPipeline) -> None:
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁red", -1.0), ("▁cat", -1.0)]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
+    # As in older tokenizer.json files: a word's piece is also of the space before it.
+    tokenizer.backend_tokenizer.pre_tokenizer = Metaspace()
+    plain, empty, weighted = (
+        T5Text(flux.text_encoder_2, tokenizer, LENGTH).encode(["a red cat", "", "a (red:1.5) cat"]).tokens
+    )
+    assert torch.allclose(weighted[1], empty[1] + 1.5 * (plain[1] - empty[1]), atol=1e-6)
+    assert torch.equal(weighted[2:], plain[2:])
+
+
 @pytest.mark.parametrize(
     ("prompt", "sizes"),
     [
@@ -67,6 +81,7 @@ def test_weights_move_their_tokens_from_the_empty_prompt(text: T5Text) -> None:
         (f"{'x' * 26} {'y' * 10}", [27, 11]),
         (f"{'x' * 24}, y {'z' * 9}", [26, 12]),
         (f"{'x' * 10} {'y' * 30}", [31, 11]),
+        (f"{'x' * 29} y z", [30, 4]),
     ],
 )
 def test_long_prompts_are_read_in_windows(flux: FluxPipeline, text: T5Text, prompt: str, sizes: list[int]) -> None:
