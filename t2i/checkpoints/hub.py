@@ -64,7 +64,12 @@ def _cached(repository: str, revision: str) -> Snapshot | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+        # Only `detect` knows which of a repository's many files are needed.
+        needed = ["model_index.json"]
+        snapshot = snapshot_download(
+            repository, revision=revision or None, local_files_only=True, allow_patterns=needed
+        )
+        folder = Path(snapshot)
         path = _entry(folder)
         detect(path)
     except (OSError, HFValidationError, CheckpointError):
@@ -81,7 +86,7 @@ def _download(repository: str, revision: str) -> Snapshot:
         sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
         wanted = wanted_files(sizes, repository)
         require_space(Path(constants.HF_HUB_CACHE), sum(sizes[name] for name in wanted))
-        folder = Path(snapshot_download(repository, revision=info.sha, allow_patterns=wanted))
+        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
     except CheckpointError:
         raise
     except GatedRepoError as error:

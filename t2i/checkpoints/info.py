@@ -118,7 +118,7 @@ def licence_of(path: Path) -> str:
     if not card.is_file():
         return "unknown"
     names = dict(
-        re.findall(r"^(license|license_name): *[\"']?([\w. -]+)", card.read_text(encoding="utf-8"), re.MULTILINE)
+        re.findall(r"^(license|license_name): *[\"']?([\w.+ -]+)", card.read_text(encoding="utf-8"), re.MULTILINE)
     )
     return str(names.get("license_name") or names.get("license") or "unknown").strip()
 

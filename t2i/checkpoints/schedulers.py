@@ -32,6 +32,7 @@ _SPACED_LEADING = ("DDIMScheduler", "PNDMScheduler", "DDPMScheduler", "LCMSchedu
 _DISTILLED_NAME = re.compile(
     r"(?:(?<![A-Za-z])(?i:turbo|lightning|lcm|hyper(?=\W|_|sd|$))|Turbo|Lightning|LCM)(?![a-z])"
 )
+"""A word of a file's name, set off by anything but letters or by its capital."""
 
 
 class Sampling(NamedTuple):
