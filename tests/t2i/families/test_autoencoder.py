@@ -163,6 +163,17 @@ def test_large_pictures_pass_in_tiles_and_differ_less_than_in_those_of_diffusers
     assert 0 < np.abs(array(tiled) - array(whole)).mean() < np.abs(oracle - array(whole)).mean()
 
 
+def test_tiles_fade_into_each_other() -> None:
+    autoencoder = Autoencoder(colours(tiny.autoencoder()), CPU, torch.float32)
+    # A brightness that rises from tile to tile is evened out within each, which would show as a step between them.
+    latents = autoencoder.encode(Image.linear_gradient("L").rotate(90).convert("RGB").resize((1024, 64)))
+    autoencoder.whole_pixels = 0
+    (tiled,) = autoencoder.decode(latents)
+    line = array(tiled)[32, :, 0]
+    assert np.abs(line.max() - line.min()) > 100
+    assert np.abs(np.diff(line)).max() < 10
+
+
 def test_a_picture_too_large_for_memory_is_decoded_and_encoded_in_tiles() -> None:
     vae = tiny.autoencoder()
     autoencoder = Autoencoder(vae, CPU, torch.float32)
@@ -253,10 +264,20 @@ def test_encoding_and_decoding_in_two_threads_gives_what_each_gives_alone() -> N
     assert wrong == []
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_offloaded_autoencoder_is_in_main_memory_whenever_it_rests() -> None:
+    vae, latents = tiny.autoencoder(), torch.randn(1, 4, 8, 8)
+    (expected,) = Autoencoder(vae, CPU, torch.float32).decode(latents)
+    (drawn,) = Autoencoder(vae, torch.device("cuda"), torch.float32, offload=True).decode(latents)
+    assert vae.device == CPU
+    assert np.abs(array(drawn) - array(expected)).max() <= 2
+
+
 def test_a_mask_becomes_what_the_inpainting_pipeline_makes_of_it() -> None:
     parts = tiny.stable_diffusion().components | {"image_encoder": None}
     pipeline = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
-    mask = Image.fromarray(np.random.default_rng(3).integers(0, 256, (48, 64), np.uint8))
+    mask = Image.fromarray(np.random.default_rng(3).integers(124, 132, (48, 64), np.uint8))
     pixels = pipeline.mask_processor.preprocess(mask)
     expected, _ = pipeline.prepare_mask_latents(
         pixels, torch.zeros(1, 3, 48, 64), 1, 48, 64, torch.float32, CPU, None, do_classifier_free_guidance=False

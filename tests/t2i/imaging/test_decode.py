@@ -60,13 +60,17 @@ def test_a_picture_is_turned_upright(kind: str, orientation: int) -> None:
     assert picture.info == {} and not picture.getexif()
 
 
-def test_damaged_metadata_leaves_the_picture_as_it_lies() -> None:
-    file = as_file(COLOURS, exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
-    assert close(decode_picture(file), COLOURS, 0)
+@pytest.mark.parametrize(
+    "exif",
+    [b"no metadata", b"II*\x00\x08\0\0\0\x01\0" + struct.pack("<HHI4sI", 274, 2, 4, b"up\0\0", 0)],
+    ids=["garbage", "a word for an orientation"],
+)
+def test_damaged_metadata_leaves_the_picture_as_it_lies(exif: bytes) -> None:
+    assert close(decode_picture(as_file(COLOURS, exif=b"Exif\0\0" + exif)), COLOURS, 0)
 
 
 def test_grey_of_sixteen_bits_is_scaled() -> None:
-    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    values = np.array([[0, 257, 32850, 65535]], np.uint16)
     picture = decode_picture(as_file(Image.fromarray(values)))
     assert picture.mode == "RGB"
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 1, 128, 255]
