@@ -119,7 +119,7 @@ class Loras:
         self._activate(self._active)
 
     def _activate(self, loras: tuple[Lora, ...]) -> None:
-        active = {self._adapters[lora.name]: lora.weight for lora in loras if lora.weight}
+        active = {self._adapters[lora.name]: lora.weight for lora in loras}
         for _, _, layer in self._layers:
             layer.set_adapter(list(active), inference_mode=True)
             for adapter, weight in active.items():

@@ -146,7 +146,7 @@ def _from_kohya(
     for key, tensor in tensors.items():
         match = _KOHYA_KEY.fullmatch(key)
         part, name, end = (_KOHYA_PARTS.get(match[1], denoiser), match[2], match[3]) if match else ("", "", "")
-        path = paths.get((part, name)) or paths.get((part, name.removeprefix("text_model_")))
+        path = paths.get((part, name))
         if not path:
             others[key] = tensor
         elif end == "alpha":

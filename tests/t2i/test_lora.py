@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -30,31 +33,42 @@ TARGETS = {
     "text_encoder_2": ["q_proj", "k_proj", "v_proj", "out_proj", "fc2"],
 }
 QUERY = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+KOHYA_QUERY = f"lora_unet_{QUERY.replace('.', '_')}"
+
+
+@cache
+def built(family: str) -> DiffusionPipeline:
+    return FAMILIES[family][0]()
 
 
 def parts_of(family: str) -> dict[str, nn.Module]:
-    build, names = FAMILIES[family]
-    pipeline = build()
-    return {name: getattr(pipeline, name) for name in names}
+    return {name: copy.deepcopy(getattr(built(family), name)) for name in FAMILIES[family][1]}
 
 
-def write(
-    folder: Path, family: str, name: str, *, parts: tuple[str, ...] | None = None, alpha: int | None = None
-) -> Path:
+def write(folder: Path, family: str, name: str, parts: tuple[str, ...] = (), alpha: int | None = None) -> Path:
     """A LoRA with random weights of rank 3, as diffusers saves one; `alpha` goes into the file's metadata."""
-    build, names = FAMILIES[family]
-    pipeline = build()
-    torch.manual_seed(sum(name.encode()))
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{name}.safetensors"
+    file.write_bytes(saved(family, sum(name.encode()), parts or FAMILIES[family][1], alpha))
+    return file
+
+
+@cache
+def saved(family: str, seed: int, parts: tuple[str, ...], alpha: int | None) -> bytes:
+    networks = parts_of(family)
+    torch.manual_seed(seed)
     options = {}
-    for part in parts or names:
-        config = LoraConfig(r=3, lora_alpha=alpha or 3, target_modules=TARGETS[part], init_lora_weights=False)
-        network = getattr(pipeline, part)
-        network.add_adapter(config)
+    for part in parts:
+        network = networks[part]
+        network.add_adapter(
+            LoraConfig(r=3, lora_alpha=alpha or 3, target_modules=TARGETS[part], init_lora_weights=False)
+        )
         options[f"{part}_lora_layers"] = get_peft_model_state_dict(network, adapter_name="default")
         if alpha:
             options[f"{part}_lora_adapter_metadata"] = network.peft_config["default"].to_dict()
-    pipeline.save_lora_weights(folder, weight_name=f"{name}.safetensors", **options)
-    return folder / f"{name}.safetensors"
+    with TemporaryDirectory() as folder:
+        built(family).save_lora_weights(folder, weight_name="lora.safetensors", **options)
+        return (Path(folder) / "lora.safetensors").read_bytes()
 
 
 @torch.inference_mode()
@@ -181,7 +195,7 @@ def merge(file: Path, name: str, layer: nn.Module, weight: float) -> None:
         (
             "stable_diffusion",
             {
-                "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q": f"unet.{QUERY}",
+                KOHYA_QUERY: f"unet.{QUERY}",
                 "lora_unet_down_blocks_1_attentions_0_proj_in": "unet.down_blocks.1.attentions.0.proj_in",
                 "lora_unet_mid_block_resnets_0_conv1": "unet.mid_block.resnets.0.conv1",
                 "lora_te_text_model_encoder_layers_0_mlp_fc1": "text_encoder.encoder.layers.0.mlp.fc1",
@@ -246,13 +260,14 @@ def test_the_base_network_of_a_cascade_takes_loras_by_either_name(prefix: str, t
     assert same(outputs(parts), outputs({"unet": expected["unet"]}))
 
 
+@pytest.mark.filterwarnings("error")
 def test_neither_the_order_of_loras_nor_what_was_used_before_changes_a_bit(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
-        write(tmp_path, "sdxl", name)
+        write(tmp_path, "stable_diffusion", name)
     found = []
     for order in (("one", "two"), ("two", "one")):
-        parts = parts_of("sdxl")
-        loras = Loras("sdxl", parts, tmp_path)
+        parts = parts_of("stable_diffusion")
+        loras = Loras("stable_diffusion", parts, tmp_path)
         loras.use((Lora(order[0]), Lora("three", -2.0)))
         loras.use((Lora(order[1], 3.0),))
         loras.use(())
@@ -271,10 +286,13 @@ def test_a_lora_of_no_weight_adds_nothing(tmp_path: Path) -> None:
     assert same(outputs(parts), untouched)
 
 
-def test_loras_load_inside_inference_mode_and_act_outside_it_and_the_other_way_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loras_load_inside_inference_mode_and_act_outside_it_and_the_other_way_round(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     write(tmp_path, "stable_diffusion", "one")
     write(tmp_path, "stable_diffusion", "two")
-    parts = parts_of("stable_diffusion")
+    parts = {name: part.to(dtype) for name, part in parts_of("stable_diffusion").items()}
     loras = Loras("stable_diffusion", parts, tmp_path)
     with torch.inference_mode():
         loras.use((Lora("one"),))
@@ -288,6 +306,7 @@ def test_loras_load_inside_inference_mode_and_act_outside_it_and_the_other_way_r
     assert torch.equal(inside, outside)
     assert not outside.requires_grad
     assert not any(parameter.is_inference() for part in parts.values() for parameter in part.parameters())
+    assert not any(module.training for part in parts.values() for module in part.modules())
 
 
 def test_weights_follow_the_precision_of_their_layers(tmp_path: Path) -> None:
@@ -389,7 +408,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         "it is a DoRA",
     ),
     "an alpha that is a vector": (
-        lambda file: save_file({f"lora_unet_{QUERY.replace('.', '_')}.alpha": torch.zeros(2)} | load_file(file), file),
+        lambda file: save_file({f"{KOHYA_QUERY}.alpha": torch.zeros(2)} | load_file(file), file),
         "not a number",
     ),
     "damaged metadata": (
@@ -403,16 +422,32 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("loras")
+
+
+@pytest.fixture(scope="module")
+def busy(folder: Path) -> tuple[Loras, dict[str, nn.Module], list[Tensor]]:
+    """A model with a LoRA in use, its parts and what they say: every refusal must leave it so."""
+    write_kohya(
+        folder / "good.safetensors", {KOHYA_QUERY: (built("stable_diffusion").unet.get_submodule(QUERY), 2, 1.0)}
+    )
+    parts = parts_of("stable_diffusion")
+    loras = Loras("stable_diffusion", parts, folder)
+    loras.use((Lora("good"),))
+    return loras, parts, outputs(parts)
+
+
 @pytest.mark.parametrize(("spoil", "reason"), REFUSALS.values(), ids=REFUSALS)
 def test_a_file_that_does_not_fit_is_refused_with_a_sentence_and_changes_nothing(
-    spoil: Callable[[Path], object], reason: str, tmp_path: Path
+    spoil: Callable[[Path], object],
+    reason: str,
+    folder: Path,
+    busy: tuple[Loras, dict[str, nn.Module], list[Tensor]],
 ) -> None:
-    write(tmp_path, "stable_diffusion", "good")
-    spoil(write(tmp_path, "stable_diffusion", "bad"))
-    parts = parts_of("stable_diffusion")
-    loras = Loras("stable_diffusion", parts, tmp_path)
-    loras.use((Lora("good"),))
-    before = outputs(parts)
+    loras, parts, before = busy
+    spoil(write(folder, "stable_diffusion", "bad"))
 
     with pytest.raises(CheckpointError, match=rf"^[^.]*bad\.safetensors.*{reason}.*\.$"):
         loras.use((Lora("bad"), Lora("good", 0.1)))
@@ -431,15 +466,15 @@ def test_other_kinds_of_file_are_not_opened(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups")
 def test_a_network_that_cannot_take_a_lora_is_left_as_it_was(tmp_path: Path) -> None:
-    # peft has no LoRA of this rank for a grouped convolution, and says so when the first part already has one.
-    parts = {"unet": parts_of("stable_diffusion")["unet"], "text_encoder": nn.Sequential(nn.Conv2d(4, 4, 1, groups=2))}
+    # peft has no LoRA of this rank for a grouped convolution, and says so when the text encoder already has one.
+    encoder = parts_of("stable_diffusion")["text_encoder"]
+    parts = {"unet": nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), "text_encoder": encoder}
     layers = {name: dict(part.named_modules()) for name, part in parts.items()}
-    file = tmp_path / "one.safetensors"
     write_kohya(
-        file,
+        tmp_path / "one.safetensors",
         {
-            f"lora_unet_{QUERY.replace('.', '_')}": (parts["unet"].get_submodule(QUERY), 3, 1.0),
-            "lora_te_0": (parts["text_encoder"][0], 3, 1.0),
+            "lora_te_encoder_layers_0_mlp_fc1": (encoder.encoder.layers[0].mlp.fc1, 3, 1.0),
+            "lora_unet_0": (parts["unet"][0], 3, 1.0),
         },
     )
     loras = Loras("stable_diffusion", parts, tmp_path)
