@@ -24,7 +24,7 @@ MEMORY_SHARE = 4
 FULL_SIZE_ACTIVATIONS = 8
 """A decoder holds that many of its first block's activations for every pixel at once (7.5 measured)."""
 FIT_SIDE = 128
-"""Pixels of the picture that the preview is fitted on: 0.4 s of two idle CPU cores for the largest of these networks."""
+"""Pixels of the picture that the preview is fitted on: 0.4 s of two CPU cores that do nothing else."""
 
 
 class Autoencoder:
