@@ -21,7 +21,7 @@ from t2i.checkpoints.lora import MAX_LOADED, Loras
 from tests.t2i import tiny
 
 FAMILIES: dict[str, tuple[Callable[[], DiffusionPipeline], tuple[str, ...]]] = {
-    "stable_diffusion": (tiny.stable_diffusion, ("unet", "text_encoder")),
+    "sd": (tiny.stable_diffusion, ("unet", "text_encoder")),
     "sdxl": (tiny.sdxl, ("unet", "text_encoder", "text_encoder_2")),
     "sd3": (tiny.sd3, ("transformer", "text_encoder", "text_encoder_2")),
     "flux": (tiny.flux, ("transformer", "text_encoder")),
@@ -193,7 +193,7 @@ def merge(file: Path, name: str, layer: nn.Module, weight: float) -> None:
     ("family", "names"),
     [
         (
-            "stable_diffusion",
+            "sd",
             {
                 KOHYA_QUERY: f"unet.{QUERY}",
                 "lora_unet_down_blocks_1_attentions_0_proj_in": "unet.down_blocks.1.attentions.0.proj_in",
@@ -248,12 +248,12 @@ def test_a_kohya_file_adds_what_its_alphas_and_ranks_say(family: str, names: dic
 
 @pytest.mark.parametrize("prefix", ["unet", "base"])
 def test_the_base_network_of_a_cascade_takes_loras_by_either_name(prefix: str, tmp_path: Path) -> None:
-    file = write(tmp_path, "stable_diffusion", "drawn", parts=("unet",))
+    file = write(tmp_path, "sd", "drawn", parts=("unet",))
     renamed = {key.replace("unet.", f"{prefix}.", 1): tensor for key, tensor in load_file(file).items()}
     save_file(renamed, tmp_path / "renamed.safetensors")
-    expected = parts_of("stable_diffusion")
-    Loras("stable_diffusion", expected, tmp_path).use((Lora("drawn"),))
-    parts = {"base": parts_of("stable_diffusion")["unet"]}
+    expected = parts_of("sd")
+    Loras("sd", expected, tmp_path).use((Lora("drawn"),))
+    parts = {"base": parts_of("sd")["unet"]}
 
     Loras("cascade", parts, tmp_path).use((Lora("renamed"),))
 
@@ -263,11 +263,11 @@ def test_the_base_network_of_a_cascade_takes_loras_by_either_name(prefix: str, t
 @pytest.mark.filterwarnings("error")
 def test_neither_the_order_of_loras_nor_what_was_used_before_changes_a_bit(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
-        write(tmp_path, "stable_diffusion", name)
+        write(tmp_path, "sd", name)
     found = []
     for order in (("one", "two"), ("two", "one")):
-        parts = parts_of("stable_diffusion")
-        loras = Loras("stable_diffusion", parts, tmp_path)
+        parts = parts_of("sd")
+        loras = Loras("sd", parts, tmp_path)
         loras.use((Lora(order[0]), Lora("three", -2.0)))
         loras.use((Lora(order[1], 3.0),))
         loras.use(())
@@ -277,11 +277,11 @@ def test_neither_the_order_of_loras_nor_what_was_used_before_changes_a_bit(tmp_p
 
 
 def test_a_lora_of_no_weight_adds_nothing(tmp_path: Path) -> None:
-    write(tmp_path, "stable_diffusion", "one")
-    parts = parts_of("stable_diffusion")
+    write(tmp_path, "sd", "one")
+    parts = parts_of("sd")
     untouched = outputs(parts)
 
-    Loras("stable_diffusion", parts, tmp_path).use((Lora("one", 0.0),))
+    Loras("sd", parts, tmp_path).use((Lora("one", 0.0),))
 
     assert same(outputs(parts), untouched)
 
@@ -290,10 +290,10 @@ def test_a_lora_of_no_weight_adds_nothing(tmp_path: Path) -> None:
 def test_loras_load_inside_inference_mode_and_act_outside_it_and_the_other_way_round(
     dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    write(tmp_path, "stable_diffusion", "one")
-    write(tmp_path, "stable_diffusion", "two")
-    parts = {name: part.to(dtype) for name, part in parts_of("stable_diffusion").items()}
-    loras = Loras("stable_diffusion", parts, tmp_path)
+    write(tmp_path, "sd", "one")
+    write(tmp_path, "sd", "two")
+    parts = {name: part.to(dtype) for name, part in parts_of("sd").items()}
+    loras = Loras("sd", parts, tmp_path)
     with torch.inference_mode():
         loras.use((Lora("one"),))
     tokens = torch.arange(77)[None]
@@ -310,23 +310,23 @@ def test_loras_load_inside_inference_mode_and_act_outside_it_and_the_other_way_r
 
 
 def test_weights_follow_the_precision_of_their_layers(tmp_path: Path) -> None:
-    write(tmp_path, "stable_diffusion", "one")
-    exact, parts = parts_of("stable_diffusion"), parts_of("stable_diffusion")
+    write(tmp_path, "sd", "one")
+    exact, parts = parts_of("sd"), parts_of("sd")
     for part in parts.values():
         part.to(torch.bfloat16)
     for each in (exact, parts):
-        Loras("stable_diffusion", each, tmp_path).use((Lora("one"),))
+        Loras("sd", each, tmp_path).use((Lora("one"),))
 
     assert {parameter.dtype for part in parts.values() for parameter in part.parameters()} == {torch.bfloat16}
     assert error([found.float() for found in outputs(parts)], outputs(exact)) < 0.05
 
 
 def test_the_least_recently_used_loras_make_room(tmp_path: Path) -> None:
-    write(tmp_path, "stable_diffusion", "0", parts=("text_encoder",))
+    write(tmp_path, "sd", "0", parts=("text_encoder",))
     names = [str(number) for number in range(MAX_LOADED + 2)]
     for name in names[1:]:
         (tmp_path / f"{name}.safetensors").symlink_to(tmp_path / "0.safetensors")
-    loras = Loras("stable_diffusion", parts_of("stable_diffusion"), tmp_path)
+    loras = Loras("sd", parts_of("sd"), tmp_path)
 
     loras.use((Lora("0"),))
     for name in names[1:]:
@@ -338,8 +338,8 @@ def test_the_least_recently_used_loras_make_room(tmp_path: Path) -> None:
 
 
 def test_a_lora_in_use_is_not_read_again(tmp_path: Path) -> None:
-    file = write(tmp_path, "stable_diffusion", "one")
-    loras = Loras("stable_diffusion", parts_of("stable_diffusion"), tmp_path)
+    file = write(tmp_path, "sd", "one")
+    loras = Loras("sd", parts_of("sd"), tmp_path)
     loras.use((Lora("one"),))
     file.unlink()
 
@@ -350,16 +350,16 @@ def test_a_lora_in_use_is_not_read_again(tmp_path: Path) -> None:
 
 
 def test_a_file_from_anywhere_can_be_added_and_replaced(tmp_path: Path) -> None:
-    first, second = (write(tmp_path / name, "stable_diffusion", name) for name in ("one", "two"))
-    parts, expected = parts_of("stable_diffusion"), parts_of("stable_diffusion")
-    loras = Loras("stable_diffusion", parts, None)
+    first, second = (write(tmp_path / name, "sd", name) for name in ("one", "two"))
+    parts, expected = parts_of("sd"), parts_of("sd")
+    loras = Loras("sd", parts, None)
     loras.add("mine", first)
     loras.use((Lora("mine"),))
 
     loras.add("mine", second)
     loras.use((Lora("mine"),))
 
-    Loras("stable_diffusion", expected, tmp_path / "two").use((Lora("two"),))
+    Loras("sd", expected, tmp_path / "two").use((Lora("two"),))
     assert loras.available() == {"mine": second}
     assert same(outputs(parts), outputs(expected))
 
@@ -393,7 +393,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "keys of nothing": (lambda file: save_file({"x": torch.zeros(1)}, file), "its key x"),
     "kohya's keys of nothing": (
         lambda file: save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, file),
-        "keys are not those of a LoRA for stable_diffusion",
+        "keys are not those of a LoRA for sd",
     ),
     "halves of different rank": (
         lambda file: rewrite(file, lambda tensors: {k: t[:2] if "lora_A" in k else t for k, t in tensors.items()}),
@@ -430,11 +430,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def busy(folder: Path) -> tuple[Loras, dict[str, nn.Module], list[Tensor]]:
     """A model with a LoRA in use, its parts and what they say: every refusal must leave it so."""
-    write_kohya(
-        folder / "good.safetensors", {KOHYA_QUERY: (built("stable_diffusion").unet.get_submodule(QUERY), 2, 1.0)}
-    )
-    parts = parts_of("stable_diffusion")
-    loras = Loras("stable_diffusion", parts, folder)
+    write_kohya(folder / "good.safetensors", {KOHYA_QUERY: (built("sd").unet.get_submodule(QUERY), 2, 1.0)})
+    parts = parts_of("sd")
+    loras = Loras("sd", parts, folder)
     loras.use((Lora("good"),))
     return loras, parts, outputs(parts)
 
@@ -447,7 +445,7 @@ def test_a_file_that_does_not_fit_is_refused_with_a_sentence_and_changes_nothing
     busy: tuple[Loras, dict[str, nn.Module], list[Tensor]],
 ) -> None:
     loras, parts, before = busy
-    spoil(write(folder, "stable_diffusion", "bad"))
+    spoil(write(folder, "sd", "bad"))
 
     with pytest.raises(CheckpointError, match=rf"^[^.]*bad\.safetensors.*{reason}.*\.$"):
         loras.use((Lora("bad"), Lora("good", 0.1)))
@@ -458,7 +456,7 @@ def test_a_file_that_does_not_fit_is_refused_with_a_sentence_and_changes_nothing
 
 def test_other_kinds_of_file_are_not_opened(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "old.ckpt")
-    loras = Loras("stable_diffusion", parts_of("stable_diffusion"), tmp_path)
+    loras = Loras("sd", parts_of("sd"), tmp_path)
     with pytest.raises(CheckpointError, match=r"old\.ckpt is not a \.safetensors file"):
         loras.add("old", tmp_path / "old.ckpt")
     assert loras.available() == {}
@@ -467,7 +465,7 @@ def test_other_kinds_of_file_are_not_opened(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups")
 def test_a_network_that_cannot_take_a_lora_is_left_as_it_was(tmp_path: Path) -> None:
     # peft has no LoRA of this rank for a grouped convolution, and says so when the text encoder already has one.
-    encoder = parts_of("stable_diffusion")["text_encoder"]
+    encoder = parts_of("sd")["text_encoder"]
     parts = {"unet": nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), "text_encoder": encoder}
     layers = {name: dict(part.named_modules()) for name, part in parts.items()}
     write_kohya(
@@ -477,7 +475,7 @@ def test_a_network_that_cannot_take_a_lora_is_left_as_it_was(tmp_path: Path) -> 
             "lora_unet_0": (parts["unet"][0], 3, 1.0),
         },
     )
-    loras = Loras("stable_diffusion", parts, tmp_path)
+    loras = Loras("sd", parts, tmp_path)
     with pytest.raises(ValueError, match="groups"):
         loras.use((Lora("one"),))
     assert {name: dict(part.named_modules()) for name, part in parts.items()} == layers
@@ -485,13 +483,13 @@ def test_a_network_that_cannot_take_a_lora_is_left_as_it_was(tmp_path: Path) -> 
 
 
 def test_an_unknown_name_is_refused_with_some_that_there_are(tmp_path: Path) -> None:
-    parts = parts_of("stable_diffusion")
+    parts = parts_of("sd")
     with pytest.raises(InvalidRequest, match="There is no LoRA named 'x'; this checkpoint has none") as refusal:
-        Loras("stable_diffusion", parts, tmp_path).use((Lora("x"),))
+        Loras("sd", parts, tmp_path).use((Lora("x"),))
     assert refusal.value.field == "loras"
     for number in range(12):
         (tmp_path / f"style{number:02}.safetensors").touch()
-    loras = Loras("stable_diffusion", parts, tmp_path)
+    loras = Loras("sd", parts, tmp_path)
     with pytest.raises(InvalidRequest, match=r"there is style00, style01, .*, style07 and 4 more"):
         loras.load("x")
     with pytest.raises(InvalidRequest, match="not loaded"):
