@@ -55,7 +55,7 @@ async def run(settings: Settings, token: str) -> None:
         await database.upgrade()
 
         engine = LocalEngine(
-            checkpoints_dir=settings.checkpoints_dir, default=settings.checkpoint, device=settings.device
+            checkpoints_dir=settings.checkpoints_dir, default=settings.checkpoint, hardware=settings.hardware
         )
         stack.push_async_callback(engine.close)
         bot = await stack.enter_async_context(ImagineBot(settings.data_dir))

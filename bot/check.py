@@ -93,7 +93,9 @@ def _exists(file: str | None) -> bool:
 
 
 async def _engine(settings: Settings) -> str:
-    engine = LocalEngine(checkpoints_dir=settings.checkpoints_dir, default=settings.checkpoint, device=settings.device)
+    engine = LocalEngine(
+        checkpoints_dir=settings.checkpoints_dir, default=settings.checkpoint, hardware=settings.hardware
+    )
     await engine.start()
     starting = engine.problem
     try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSetting
 
 from bot.errors import SettingsError
+from t2i.api import Hardware
 
 
 class Settings(BaseSettings):
@@ -26,12 +28,22 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="SQLAlchemy URL; by default a SQLite file in the data folder.")
     checkpoint: str = Field("embedded", description="Checkpoint used where a server chose none.")
     checkpoints_dir: Path | None = Field(None, description="Folder with further checkpoints, one folder each.")
-    device: str = Field("auto", description="auto, cpu, cuda or mps.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="Precision of the networks.")
+    text_device: str | None = Field(None, description="Where text encoders compute, if not where the denoiser does.")
+    vae_device: str | None = Field(None, description="Where autoencoders compute, if not where the denoiser does.")
+    offload: bool = Field(
+        False, description="Keep text encoders and autoencoders in main memory while they rest, for small cards."
+    )
     progress_interval: float = Field(2.0, ge=0.2, description="Seconds between two progress edits of one message.")
     running_per_user: int = Field(2, ge=1, description="Jobs of one user that may be drawn at once.")
     queued_per_user: int = Field(50, ge=1, description="Jobs of one user that may wait.")
     blocked_words: tuple[str, ...] = Field((), description="Further words the prompt filter refuses (JSON list).")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware(**{name: getattr(self, name) for name in Hardware.__struct_fields__})
 
     def token(self) -> str:
         """Raises SettingsError that says where a token comes from."""

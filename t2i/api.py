@@ -70,7 +70,7 @@ class Lora(msgspec.Struct, frozen=True):
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to draw. `None` means the checkpoint's own default.
 
-    A picture to start from is either `image`, a file of any kind that Pillow reads, or `latents`, pictures in the
+    A picture to start from is either `image`, a PNG, JPEG, WEBP, GIF or BMP file, or `latents`, pictures in the
     checkpoint's own latent space as `ImageReady.latents` gave them; with one entry every image starts from it,
     otherwise there is one per image. `strength` is the share of the schedule that is drawn anew on top of it: 1 forgets
     it, 0 keeps it as it is, so that only an upsampler works. Where `mask`, a picture of the same size, is black, the
@@ -168,6 +168,21 @@ def _within(field: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         name = field.replace("_", " ")
         raise InvalidRequest(field, f"{name[0].upper()}{name[1:]} must be from {low} to {high}, not {value}.")
+
+
+class Hardware(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the parts of a model compute, and in which precision.
+
+    Devices are auto, cpu, cuda, cuda:1 or mps; text encoders and autoencoder are with the denoiser unless they are
+    given devices of their own. `dtype` is auto, float32, float16 or bfloat16. `offload` keeps text encoders and
+    autoencoder in main memory while they rest, for cards that hold the denoiser alone.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    text_device: str | None = None
+    vae_device: str | None = None
+    offload: bool = False
 
 
 Feature = Literal["negative_prompt", "image", "mask", "tile", "loras", "any_size"]

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from t2i.api import SAMPLERS, GenerationRequest, InvalidRequest, Lora, T2IError
 from t2i.checkpoints import cli as checkpoints
-DTYPES = ("auto", "float32", "float16", "bfloat16")
 from t2i.training import cli as training
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+_OUTPAINT_MULTIPLE = 16
+"""Pixels; every family draws sides of such a multiple."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,7 +75,9 @@ def _add_picture(group: argparse._ArgumentGroup) -> None:
 def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--checkpoint", default="embedded", help="a name, a folder, a file or a hub id")
     group.add_argument("--checkpoints-dir", type=Path, metavar="DIR", help="where names are looked up")
-    group.add_argument("--lora", type=_lora, action="append", default=[], metavar="NAME[:WEIGHT]", help="may be repeated")
+    group.add_argument(
+        "--lora", type=_lora, action="append", default=[], metavar="NAME[:WEIGHT]", help="may be repeated"
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help="precision (default: %(default)s)")
     group.add_argument("--text-device", metavar="DEVICE", help="where the text encoders work, if elsewhere")
@@ -175,7 +180,9 @@ def _starting_picture(arguments: argparse.Namespace) -> tuple[bytes | None, byte
 
     if arguments.image is None or arguments.mask is not None:
         raise InvalidRequest("outpaint", "Outpainting needs a picture to go beyond (--image), and makes its own mask.")
-    picture, mask = extend(decode_picture(_read(arguments.image) or b""), *arguments.outpaint)
+    picture, mask = extend(
+        decode_picture(_read(arguments.image) or b""), *arguments.outpaint, multiple=_OUTPAINT_MULTIPLE
+    )
     return encode_png(picture), encode_png(mask)
 
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from t2i import checkpoints
 from t2i.api import Admitted, CheckpointError, CheckpointInfo, GenerationRequest
 from t2i.engine import runner
-from t2i.families.model import Model
-from t2i.families.pipeline import WholePipeline
+from t2i.families.pipeline import AnyModel, WholePipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Result:
 class Pipeline:
     """A loaded checkpoint that draws one request at a time."""
 
-    def __init__(self, model: Model | WholePipeline) -> None:
+    def __init__(self, model: AnyModel) -> None:
         self._model = model
 
     @property
@@ -75,7 +74,7 @@ class Pipeline:
 
     def add_lora(self, name: str, file: str | Path) -> None:
         """Let requests name this file. Raises CheckpointError for what is no LoRA of this family."""
-        if "loras" not in self.info.features:
+        if isinstance(self._model, WholePipeline):
             raise CheckpointError(f"{self.info.name} takes no LoRAs.")
         self._model.loras.add(name, Path(file))
 

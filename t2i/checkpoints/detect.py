@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2i.api import CheckpointError
-from t2i.checkpoints.files import Header, read_header, read_json, weight_files
+from t2i.checkpoints.files import Header, number, read_header, read_json, weight_files
 
 Family = Literal["cascade", "sd", "sdxl", "sd3", "flux", "pipeline"]
 Naming = Literal["diffusers", "peft", "kohya"]
@@ -135,13 +135,13 @@ def _check_family(found: Found) -> Found:
     if family in _UNET_FAMILIES and configs["unet"].get("time_cond_proj_dim"):
         return Found(folder, "folder", "pipeline", found.index)
     _check_widths(folder, family, denoiser, configs)
-    return Found(folder, "folder", family, found.index, in_channels=configs[denoiser].get("in_channels", 4))
+    return Found(folder, "folder", family, found.index, in_channels=int(number(configs[denoiser], "in_channels", 4)))
 
 
 def _check_widths(folder: Path, family: str, denoiser: str, configs: dict[str, dict[str, Any]]) -> None:
     """The denoiser reads text as wide as the text encoders give it."""
     encoders = [config for name, config in configs.items() if name.startswith("text_encoder")]
-    hidden = [int(config.get("hidden_size", config.get("d_model", 0))) for config in encoders]
+    hidden = [number(config, "hidden_size", number(config, "d_model", 0)) for config in encoders]
     reads = configs[denoiser].get("cross_attention_dim" if family in _UNET_FAMILIES else "joint_attention_dim")
     gives = {"sd": hidden[0], "sdxl": sum(hidden[:2]), "sd3": hidden[-1], "flux": hidden[-1]}[family]
     if reads != gives and not (family == "sd3" and len(hidden) == 2):

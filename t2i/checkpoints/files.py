@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,18 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{shown} holds no JSON object.")
     return content
+
+
+def number(config: Mapping[str, Any], key: str, default: float, *, least: float = 0.0) -> float:
+    """A number of a config; null is the default, as in diffusers. Raises CheckpointError for anything else."""
+    value = config.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise CheckpointError(
+            f"A config of {config.get('_class_name', 'a text encoder')} has {key} = {value!r}, which cannot be."
+        )
+    return value
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 from t2i.api import SAMPLERS, CheckpointError, CheckpointInfo, Feature
 from t2i.checkpoints import schedulers
 from t2i.checkpoints.detect import Found, components, detect
-from t2i.checkpoints.files import Manifest, identity, read_header, read_json, read_manifest, weight_files
+from t2i.checkpoints.files import Manifest, identity, number, read_header, read_json, read_manifest, weight_files
 
 _CONFIGS = Path(__file__).parent / "configs"
 _TITLES = {
@@ -131,11 +131,15 @@ def _size(found: Found, scheduler: dict[str, Any]) -> int:
     """Pixels of the square pictures that the denoiser was trained on."""
     vae = config_of(found, "vae")
     if found.family == "flux":
-        return int(vae.get("sample_size", 1024))
+        return int(number(vae, "sample_size", 1024, least=1))
     if found.config == "sd21" and scheduler["prediction_type"] == "epsilon":
         return _SD2_BASE_SIZE
+    channels = vae.get("block_out_channels")
+    if not isinstance(channels, list):
+        raise CheckpointError(f"The config of the vae of {found.path.name} names no block_out_channels.")
     denoiser = config_of(found, "transformer" if found.family == "sd3" else "unet")
-    return int(denoiser["sample_size"]) << (len(vae["block_out_channels"]) - 1)
+    latent_size = int(number(denoiser, "sample_size", 64 if found.family == "sd" else 128, least=1))
+    return latent_size * 2 ** max(0, len(channels) - 1)
 
 
 def _parameters(found: Found) -> int:

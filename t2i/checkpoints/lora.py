@@ -86,10 +86,12 @@ class Loras:
         loras = tuple(sorted(loras, key=lambda lora: lora.name))
         if loras == self._active:
             return
-        for lora in self._active + loras:  # what acted until now counts as used before what acts next
-            self._load(lora.name)
-        self._activate(loras)
-        self._make_room()
+        try:
+            for lora in self._active + loras:  # what acted until now counts as used before what acts next
+                self._load(lora.name)
+            self._activate(loras)
+        finally:
+            self._make_room()
 
     def _load(self, name: str) -> None:
         if name in self._adapters:

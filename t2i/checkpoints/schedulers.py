@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from t2i.api import CheckpointError
+from t2i.checkpoints.files import number
 from t2i.diffusion.plan import Prediction
 from t2i.diffusion.schedule import Schedule, Spacing, flow_schedule, make_betas, vp_schedule
 
@@ -67,9 +68,9 @@ def read_scheduler(config: Config) -> Sampling:
     try:
         betas = make_betas(
             config.get("beta_schedule", "linear"),
-            int(config.get("num_train_timesteps", 1000)),
-            start=float(config.get("beta_start", 0.0001)),
-            end=float(config.get("beta_end", 0.02)),
+            _timesteps(config),
+            start=number(config, "beta_start", 0.0001),
+            end=number(config, "beta_end", 0.02),
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"The betas of {name} cannot be followed: {error}") from error
@@ -77,7 +78,7 @@ def read_scheduler(config: Config) -> Sampling:
         betas,
         zero_terminal_snr=zero_snr,
         spacing=_spacing(config, name),
-        steps_offset=int(config.get("steps_offset", 0)),
+        steps_offset=int(number(config, "steps_offset", 0)),
     )
     return Sampling(schedule, _prediction(config, name, zero_snr), sampler_of(config))
 
@@ -92,9 +93,9 @@ def dynamic_shift(config: Config, image_seq_len: int) -> float:
     """The shift of a flow schedule for pictures of `image_seq_len` tokens: exp(mu), mu linear between base_shift and
     max_shift, as FLUX was trained; the constant shift where the config does not ask for a dynamic one."""
     if not config.get("use_dynamic_shifting"):
-        return float(config.get("shift", 1.0))
-    least, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        return number(config, "shift", 1.0, least=0.01)
+    least, most = number(config, "base_image_seq_len", 256), number(config, "max_image_seq_len", 4096)
+    low, high = number(config, "base_shift", 0.5), number(config, "max_shift", 1.15)
     return math.exp(low + (high - low) * (image_seq_len - least) / (most - least))
 
 
@@ -140,9 +141,13 @@ def _read_flow(config: Config) -> Sampling:
             raise CheckpointError(f"{name} asks for a {config['time_shift_type']} time shift, which is not supported.")
         shift = 1.0
     else:
-        shift = float(config.get("shift", config.get("flow_shift", 1.0)))
-    steps = int(config.get("num_train_timesteps", 1000))
-    return Sampling(flow_schedule(steps, reads_sigma=True, spacing="linspace", shift=shift), "flow", "flow_euler")
+        shift = number(config, "shift", number(config, "flow_shift", 1.0, least=0.01), least=0.01)
+    schedule = flow_schedule(_timesteps(config), reads_sigma=True, spacing="linspace", shift=shift)
+    return Sampling(schedule, "flow", "flow_euler")
+
+
+def _timesteps(config: Config) -> int:
+    return int(number(config, "num_train_timesteps", 1000, least=1))
 
 
 def _spacing(config: Config, name: str) -> Spacing:

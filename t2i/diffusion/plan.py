@@ -5,8 +5,9 @@ Every evaluation of the network, under every sampler here, leads to
     d0 = limit(P x + Q out)            the clean picture this step believes in
     x' = A x + B d0 + C h + D z        h: the last step's d0, z: fresh noise
 
-(a network that learned the variance puts D^(1 - v) E^v for D, v in 0..1 being its answer for each pixel), so requests with different samplers, step counts and positions share one batch and one fused update. P and Q say what
-the network predicts, A to E are the sampler (see `samplers`), and the schedule says where it stops.
+A network that learned the variance answers v in 0..1 for each pixel, and D^(1 - v) E^v takes the place of D. So
+requests with different samplers, step counts and positions share one batch and one fused update. P and Q say what the
+network predicts, A to E are the sampler (see `samplers`), and the schedule says where it stops.
 
 UniPC does not fit: its corrector redoes the last step from where that began, a second latent to carry.
 """

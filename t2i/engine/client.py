@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from t2i.api import (
     Admitted,
     Cancel,
@@ -27,6 +29,7 @@ from t2i.api import (
     Event,
     Failed,
     GenerationRequest,
+    Hardware,
     Hello,
     ImageReady,
     InvalidRequest,
@@ -95,12 +98,12 @@ class LocalEngine(Engine):
         *,
         checkpoints_dir: Path | None = None,
         default: str = "embedded",
-        device: str = "auto",
+        hardware: Hardware | None = None,
         supervision: Supervision = Supervision(),
     ) -> None:
         self._checkpoints_dir = checkpoints_dir
         self._default = default
-        self._device = device
+        self._hardware = hardware or Hardware()
         self._supervision = supervision
         self._supervisor: asyncio.Task[None] | None = None
         self._worker: WorkerProcess | None = None
@@ -202,7 +205,11 @@ class LocalEngine(Engine):
     # --- supervision ----------------------------------------------------------------------------------------------
 
     def _command(self) -> Sequence[str]:
-        command = [sys.executable, "-m", "t2i.engine.worker", "--device", self._device, "--default", self._default]
+        command = [sys.executable, "-m", "t2i.engine.worker", "--default", self._default]
+        for name, value in msgspec.structs.asdict(self._hardware).items():
+            if value:
+                flag = f"--{name.replace('_', '-')}"
+                command += [flag] if value is True else [flag, value]
         if self._checkpoints_dir is not None:
             command += ["--checkpoints-dir", str(self._checkpoints_dir)]
         return command

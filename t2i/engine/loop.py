@@ -33,8 +33,7 @@ from t2i.api import (
 from t2i.engine import runner
 from t2i.engine.models import Models
 from t2i.engine.scheduler import choose
-from t2i.families.model import Model
-from t2i.families.pipeline import WholePipeline
+from t2i.families.pipeline import AnyModel
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Flight:
     """A request in flight: what was asked, what steps it, and how far its client knows it to be."""
 
     submit: Submit
-    model: Model | WholePipeline
+    model: AnyModel
     sequence: runner.Job
     deadline: int
     reported: int = 0
@@ -123,7 +122,7 @@ class StepLoop:
                 self._waiting[name] = [submit]
                 future.add_done_callback(lambda done: self._inbox.put(partial(self._loaded, name, done)))
 
-    def _loaded(self, name: str, future: Future[Model]) -> None:
+    def _loaded(self, name: str, future: Future[AnyModel]) -> None:
         waiting = self._waiting.pop(name)
         if future.exception() is None:
             self._models.add(name, future.result())
@@ -132,7 +131,7 @@ class StepLoop:
             with self._answering(submit.request_id):
                 self._admit(submit, future.result())
 
-    def _admit(self, submit: Submit, model: Model) -> None:
+    def _admit(self, submit: Submit, model: AnyModel) -> None:
         sequence = runner.admit(model, submit.request, submit.request_id)
         flight = Flight(submit, model, sequence, deadline=self.ticks + sequence.steps)
         self._flights[submit.request_id] = flight

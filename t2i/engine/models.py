@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 
 from t2i import checkpoints
-from t2i.api import CheckpointError, CheckpointInfo
-from t2i.families.model import Model
+from t2i.api import CheckpointError, CheckpointInfo, Hardware
+from t2i.families.pipeline import AnyModel
 
 
 class Models:
     """Loaded models by name, the least recently used first. Not thread-safe: it belongs to the stepping thread."""
 
-    def __init__(self, checkpoints_dir: Path | None, device: str, *, keep: int = 2) -> None:
+    def __init__(self, checkpoints_dir: Path | None, hardware: Hardware, *, keep: int = 2) -> None:
         self._checkpoints_dir = checkpoints_dir
-        self._device = device
+        self._hardware = hardware
         self._keep = keep
-        self._loaded: dict[str, Model] = {}
+        self._loaded: dict[str, AnyModel] = {}
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     @property
@@ -38,14 +38,14 @@ class Models:
                 problems.append(str(error))
         return tuple(infos), tuple(problems)
 
-    def get(self, name: str) -> Model | None:
+    def get(self, name: str) -> AnyModel | None:
         """The model when it is in memory; that counts as a use."""
         model = self._loaded.pop(name, None)
         if model is not None:
             self._loaded[name] = model
         return model
 
-    def load(self, name: str, *, busy: frozenset[str] = frozenset()) -> Future[Model]:
+    def load(self, name: str, *, busy: frozenset[str] = frozenset()) -> Future[AnyModel]:
         """Begin to load a checkpoint and make room for it; models named in `busy` stay. `add` the result.
 
         Raises CheckpointError at once when no checkpoint has that name, and through the future when it is damaged.
@@ -57,7 +57,10 @@ class Models:
         idle = [other for other in self._loaded if other not in busy]
         for other in idle[: max(0, len(self._loaded) + 1 - self._keep)]:
             del self._loaded[other]
-        return self._loader.submit(checkpoints.load, known[name], self._device)
+        return self._loader.submit(self._read, known[name])
 
-    def add(self, name: str, model: Model) -> None:
+    def _read(self, path: Path) -> AnyModel:
+        return checkpoints.load(path, **msgspec.structs.asdict(self._hardware), checkpoints_dir=self._checkpoints_dir)
+
+    def add(self, name: str, model: AnyModel) -> None:
         self._loaded[name] = model

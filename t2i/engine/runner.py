@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from t2i.api import Admitted, EngineError, GenerationRequest, ImageReady, validate
+from t2i.api import Admitted, EngineError, GenerationRequest, ImageReady, InvalidRequest, validate
 from t2i.engine import starting
 from t2i.engine.noise import image_seeds, seeded_noise
 from t2i.engine.whole import WholeJob
 from t2i.families.model import Model, Rows, Stage, TextStates
-from t2i.families.pipeline import WholePipeline
+from t2i.families.pipeline import AnyModel, WholePipeline
 from t2i.families.planning import refuse_unsupported, strength_for
 from t2i.imaging.canvas import paste
 from t2i.imaging.encode import encode_png
@@ -137,30 +138,36 @@ class Sequence:
         self.denoised = torch.zeros_like(self.latents)
 
 
-def admit(model: Model | WholePipeline, request: GenerationRequest, request_id: str, noise: Tensor | None = None) -> Job:
+Job = Sequence | WholeJob
+
+
+def admit(model: AnyModel, request: GenerationRequest, request_id: str, noise: Tensor | None = None) -> Job:
     """Settle a request and put it in flight. `noise`: [images, C, h, w] to start from instead of the seeds'.
 
     Raises InvalidRequest.
     """
     validate(request)
     if isinstance(model, WholePipeline):
+        if noise is not None:
+            raise InvalidRequest("noise", f"{model.info.name} draws its noise by itself.")
         return WholeJob(model, request, request_id)
     refuse_unsupported(request, model.info)
     return Sequence(model, request, request_id, noise)
 
 
-@torch.inference_mode()
-def step(model: Model | WholePipeline, jobs: list[Job]) -> None:
+def step(model: AnyModel, jobs: list[Job]) -> None:
     """One denoiser forward for all of them, which must be of one group; each advances by one step.
 
     Raises EngineError (code "numerics") when the network's answer is not finite.
     """
-    sequences = [job for job in jobs if isinstance(job, Sequence)]
-    if isinstance(model, WholePipeline) or not sequences:
-        (job,) = jobs
-        assert isinstance(job, WholeJob)
-        job.advance()
-        return
+    if isinstance(jobs[0], WholeJob):
+        jobs[0].advance()
+    else:
+        _step_together(cast(Model, model), cast(list[Sequence], jobs))
+
+
+@torch.inference_mode()
+def _step_together(model: Model, sequences: list[Sequence]) -> None:
     stage = sequences[0].stage
     counts = [len(sequence.seeds) for sequence in sequences]
     output, spread = _guided_prediction(model, sequences)
@@ -184,24 +191,24 @@ def step(model: Model | WholePipeline, jobs: list[Job]) -> None:
         sequence.advance(model, own, clean)
 
 
-def preview(model: Model | WholePipeline, job: Job) -> bytes | None:
-    """WebP sheet of the clean pictures the sequence believes in at this moment; None where nothing can be seen yet."""
-    if isinstance(model, WholePipeline) or isinstance(job, WholeJob):
+def preview(model: AnyModel, job: Job) -> bytes | None:
+    """WebP sheet of the clean pictures the job believes in at this moment; None of one that cannot be looked into."""
+    if isinstance(job, WholeJob):
         return None
     fresh_stage = not job.finished and job.stage_step == 0
     believed = job.base if fresh_stage and job.base is not None else job.denoised
-    return encode_sheet(model.preview(believed))
+    return encode_sheet(cast(Model, model).preview(believed))
 
 
-def results(model: Model | WholePipeline, job: Job) -> list[ImageReady]:
+def results(model: AnyModel, job: Job) -> list[ImageReady]:
     """The finished pictures; outside a mask they are those of the starting picture, pixel by pixel."""
-    if isinstance(model, WholePipeline) or isinstance(job, WholeJob):
+    if isinstance(job, WholeJob):
         return job.results()
     assert job.base is not None and job.finished
-    pictures = model.decode(job.latents, tile=job.request.tile)
-    if job.picture is not None and job.picture.mask is not None:
+    pictures = cast(Model, model).decode(job.latents, tile=job.request.tile)
+    if job.picture is not None:
         original, mask = job.picture.fitted(*pictures[0].size)
-        pictures = [paste(picture, original, mask) for picture in pictures]
+        pictures = [paste(picture, original, mask) if mask else picture for picture in pictures]
     return [
         ImageReady(
             request_id=job.request_id,
@@ -214,9 +221,6 @@ def results(model: Model | WholePipeline, job: Job) -> list[ImageReady]:
         )
         for index, (seed, picture, base) in enumerate(zip(job.seeds, pictures, job.base, strict=True))
     ]
-
-
-Job = Sequence | WholeJob
 
 
 def _guided_prediction(model: Model, sequences: list[Sequence]) -> tuple[Tensor, Tensor | None]:

@@ -56,7 +56,7 @@ def start(model: Model, request: GenerationRequest, picture: Picture | None, sta
     if picture is not None:
         last = stages[-1]
         fitted = picture.fitted(last.shape[2] * last.scale, last.shape[1] * last.scale)
-        return model.start(*fitted, stages[0])
+        return model.start(*fitted, stages[0], tile=request.tile)
     if request.latents is not None:
         return Start(unpack_latents(request, stages[0].shape, model.info.name).to(model.device))
     return None

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from t2i.api import PROTOCOL_VERSION, Cancel, Drain, Event, Failed, Fatal, Heartbeat, Hello, Submit, T2IError
+from t2i.api import PROTOCOL_VERSION, Cancel, Drain, Event, Failed, Fatal, Hardware, Heartbeat, Hello, Submit, T2IError
 from t2i.engine import protocol
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m t2i.engine.worker", description="The engine process of t2i.")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of a connected unix socket")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16")
+    parser.add_argument("--text-device", help="where text encoders compute, if elsewhere")
+    parser.add_argument("--vae-device", help="where autoencoders compute, if elsewhere")
+    parser.add_argument("--offload", action="store_true", help="text encoders and autoencoders rest in main memory")
     parser.add_argument("--checkpoints-dir", type=Path, help="folder with further checkpoints")
     parser.add_argument("--default", default="embedded", help="checkpoint loaded before any work is taken")
     return parser.parse_args()
@@ -93,7 +97,8 @@ def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tupl
     from t2i.engine.loop import StepLoop
     from t2i.engine.models import Models
 
-    models = Models(options.checkpoints_dir, options.device)
+    hardware = Hardware(**{name: getattr(options, name) for name in Hardware.__struct_fields__})
+    models = Models(options.checkpoints_dir, hardware)
     model = models.load(options.default).result()
     models.add(options.default, model)
     infos, problems = models.describe()

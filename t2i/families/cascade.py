@@ -67,7 +67,7 @@ class Cascade:
             stages.append(Stage(UPSAMPLER, plan, (CHANNELS, large, large), Guidance(1.0), static_threshold))
         return stages
 
-    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage) -> Start:
+    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage, *, tile: bool = False) -> Start:
         """The picture as the base network draws it, small and premultiplied."""
         side = stage.shape[-1]
         small = np.asarray(picture.convert("RGBA").convert("RGBa").resize((side, side), Image.Resampling.LANCZOS))

@@ -48,7 +48,7 @@ class LatentModel:
         self.placement = placement
         self.scheduler_config = scheduler_config
         self.schedule, self.prediction, _ = read_scheduler(scheduler_config)
-        self.denoiser: nn.Module = parts[self.denoiser_name]
+        self.denoiser: Any = parts[self.denoiser_name]
         self.denoiser.to(placement.denoiser, memory_format=torch.channels_last)
         names = [name for name in parts if name.startswith("text_encoder") and parts[name] is not None]
         self.text_encoders: list[nn.Module] = [parts[name].to(self._resting(placement.text)) for name in sorted(names)]
@@ -73,8 +73,8 @@ class LatentModel:
         """Guidance by a second forward, and guidance that the network is told of."""
         return guidance_for(request, self.info), 0.0
 
-    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage) -> Start:
-        latents = self._autoencoder.encode(picture.convert("RGB")).to(self.device)
+    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage, *, tile: bool = False) -> Start:
+        latents = self._autoencoder.encode(on_white(picture), tile=tile).to(self.device)
         return Start(latents, None if mask is None else mask_to_latents(mask, stage.shape).to(self.device))
 
     def decode(self, latents: Tensor, *, tile: bool = False) -> list[Image.Image]:
@@ -97,3 +97,10 @@ class LatentModel:
 
     def _resting(self, device: torch.device) -> torch.device:
         return torch.device("cpu") if self.placement.offload else device
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """RGB; what lies beneath transparent pixels is often black, and was never meant to be seen."""
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

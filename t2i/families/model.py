@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from t2i.api import CheckpointInfo, GenerationRequest, Lora
+from t2i.checkpoints.lora import Loras
 from t2i.diffusion.guidance import Guidance
 from t2i.diffusion.plan import Plan
 
@@ -35,6 +36,9 @@ class TextStates:
         mask = None if self.mask is None else self.mask.to(device)
         pooled = None if self.pooled is None else self.pooled.to(device, dtype)
         return TextStates(self.tokens.to(device, dtype), mask, pooled)
+
+    def like_zeros(self) -> TextStates:
+        return self._each(torch.zeros_like)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> TextStates:
         mask = None if self.mask is None else change(self.mask)
@@ -110,6 +114,7 @@ class Model(Protocol):
 
     info: CheckpointInfo
     device: torch.device
+    loras: Loras
 
     def encode(self, request: GenerationRequest) -> tuple[TextStates, TextStates]:
         """One row each for the prompt and for the negative prompt, of equal length. Raises InvalidRequest."""
@@ -117,7 +122,7 @@ class Model(Protocol):
     def stages(self, request: GenerationRequest) -> list[Stage]:
         """What is drawn, in order. Raises InvalidRequest for what this checkpoint cannot do."""
 
-    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage) -> Start:
+    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage, *, tile: bool = False) -> Start:
         """A picture of the request's size, RGB or RGBA, and a mask of the same size, mode L, as latents."""
 
     def predict(self, rows: Rows) -> Tensor:

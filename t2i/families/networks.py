@@ -8,6 +8,7 @@ pooled sentence vector added to the time embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel

@@ -21,6 +21,7 @@ from diffusers import (
 from torch import nn
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
+from t2i.families.model import Model
 from t2i.families.parts import Placement
 from t2i.families.planning import size_for
 from t2i.families.prompt import plain
@@ -163,6 +164,10 @@ class WholePipeline:
         if "prior_callback_on_step_end" in self.call.defaults:
             count += self.call.defaults["prior_num_inference_steps"]
         return count
+
+
+AnyModel = Model | WholePipeline
+"""What a checkpoint may be loaded as."""
 
 
 def read_call(folder: Path) -> Call:

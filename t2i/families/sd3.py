@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from t2i.api import GenerationRequest
-from t2i.families.clip import ClipText
+from t2i.families.clip import ClipText, encode_with_each
 from t2i.families.latent import LatentModel
 from t2i.families.model import Rows, TextStates
 from t2i.families.t5 import T5Text
@@ -38,11 +38,11 @@ class StableDiffusion3(LatentModel):
         prompts = [request.prompt, request.negative_prompt or ""]
         dim = self.denoiser.config.joint_attention_dim
         with self.reading():
-            clips = [clip.encode(prompts) for clip in self._clips]
+            clips = encode_with_each(self._clips, prompts)
             t5 = self._t5.encode(prompts).tokens if self._t5 else torch.zeros(2, T5_TOKENS, dim)
         tokens = torch.cat([states.tokens for states in clips], -1)
         tokens = functional.pad(tokens, (0, dim - tokens.shape[-1]))
-        pooled = torch.cat([states.pooled for states in clips], -1)
+        pooled = torch.cat([states.pooled for states in clips if states.pooled is not None], -1)
         states = TextStates(torch.cat([tokens, t5.to(tokens)], 1), None, pooled).to(self.device, self.placement.dtype)
         return states[:1], states[1:]
 
@@ -57,4 +57,4 @@ class StableDiffusion3(LatentModel):
             pooled_projections=rows.text.pooled,
             return_dict=False,
         )
-        return output.float()
+        return cast(Tensor, output.float())

@@ -3,14 +3,14 @@ encoders and is told the size of the picture."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from t2i.api import GenerationRequest
 from t2i.families.circular import circular
-from t2i.families.clip import ClipText
+from t2i.families.clip import ClipText, encode_with_each
 from t2i.families.latent import LatentModel
 from t2i.families.model import Rows, TextStates
 
@@ -31,13 +31,11 @@ class StableDiffusionXL(LatentModel):
         the network was trained to take it."""
         self.loras.use(request.loras)
         with self.reading():
-            both = [text.encode([request.prompt, request.negative_prompt or ""]) for text in self._texts]
+            both = encode_with_each(self._texts, [request.prompt, request.negative_prompt or ""])
         tokens = torch.cat([states.tokens for states in both], -1)
         states = TextStates(tokens, None, both[1].pooled).to(self.device, self.placement.dtype)
         positive, negative = states[:1], states[1:]
-        if request.negative_prompt is None:
-            negative = TextStates(torch.zeros_like(negative.tokens), None, torch.zeros_like(positive.pooled))
-        return positive, negative
+        return positive, negative.like_zeros() if request.negative_prompt is None else negative
 
     @torch.inference_mode()
     def predict(self, rows: Rows) -> Tensor:
@@ -55,4 +53,4 @@ class StableDiffusionXL(LatentModel):
                 added_cond_kwargs={"text_embeds": rows.text.pooled, "time_ids": time_ids.expand(count, -1)},
                 return_dict=False,
             )
-        return output.float()
+        return cast(Tensor, output.float())

@@ -3,7 +3,7 @@ variant, which also sees the mask and what lies outside it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -13,7 +13,7 @@ from t2i.api import GenerationRequest
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
 from t2i.families.clip import ClipText
-from t2i.families.latent import LatentModel
+from t2i.families.latent import LatentModel, on_white
 from t2i.families.model import Rows, Stage, Start, TextStates
 
 
@@ -33,8 +33,8 @@ class StableDiffusion(LatentModel):
         tokens = states.tokens.to(self.device, self.placement.dtype)
         return TextStates(tokens[:1], None, None), TextStates(tokens[1:], None, None)
 
-    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage) -> Start:
-        start = super().start(picture, mask, stage)
+    def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage, *, tile: bool = False) -> Start:
+        start = super().start(picture, mask, stage, tile=tile)
         if not self._sees_mask:
             return start
         # Such a network was trained to keep what it sees, so nothing has to be put back after each step.
@@ -55,19 +55,19 @@ class StableDiffusion(LatentModel):
                 encoder_hidden_states=rows.text.tokens,
                 return_dict=False,
             )
-        return output.float()
+        return cast(Tensor, output.float())
 
     def _seen(self, rows: Rows) -> Tensor:
         if rows.condition is not None:
             return rows.condition
-        count, _, height, width = rows.latents.shape
+        count, channels, height, width = rows.latents.shape
         size = (width * self._autoencoder.factor, height * self._autoencoder.factor)
-        nothing = self._condition(Image.new("RGB", size), Image.new("L", size, 255), rows.latents.shape[1:])
+        nothing = self._condition(Image.new("RGB", size), Image.new("L", size, 255), (channels, height, width))
         return nothing.expand(count, -1, -1, -1)
 
-    def _condition(self, picture: Image.Image, mask: Image.Image, shape: tuple[int, ...]) -> Tensor:
+    def _condition(self, picture: Image.Image, mask: Image.Image, shape: tuple[int, int, int]) -> Tensor:
         """The mask and the latents of what it leaves of the picture, grey elsewhere: [1, 5, h, w]."""
         grey = Image.new("RGB", picture.size, (128, 128, 128))
         hard = mask.point(lambda value: 255 if value >= 128 else 0)
-        kept = self._autoencoder.encode(Image.composite(grey, picture.convert("RGB"), hard))
+        kept = self._autoencoder.encode(Image.composite(grey, on_white(picture), hard))
         return torch.cat([mask_to_latents(mask, shape), kept.cpu()], 1).to(self.device)

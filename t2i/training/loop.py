@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2i.api import T2IError
+from t2i.families.model import TextStates
 from t2i.families.networks import NetworkShape, build_network
-from t2i.families.text import TextEncoder, TextStates
+from t2i.families.text import TextEncoder
 from t2i.training.data import Composer, load_folder
 from t2i.training.tasks import TASKS
 
@@ -139,6 +140,7 @@ class Trainer:
 
     def _encode(self, captions: list[str]) -> TextStates:
         text = self.encoder.encode(captions)
+        assert text.mask is not None and text.pooled is not None
         # Inference tensors cannot take part in autograd; copies can.
         return TextStates(text.tokens.clone(), text.mask.clone(), text.pooled.clone())
 

@@ -15,8 +15,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
+from t2i.families.model import TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
-from t2i.families.text import TextStates
 
 NUM_TIMESTEPS = 1000
 MIN_T = 0.3

@@ -335,6 +335,9 @@ def test_the_least_recently_used_loras_make_room(tmp_path: Path) -> None:
     assert set(loras.loaded) == set(names) - {"1", "2"}
     loras.use((Lora("1"),))
     assert set(loras.loaded) == set(names) - {"2", "3"}
+    with pytest.raises(InvalidRequest):
+        loras.use((Lora("2"), Lora("x")))
+    assert set(loras.loaded) == set(names) - {"3", "4"}
 
 
 def test_a_lora_in_use_is_not_read_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from t2i.api import (
     Event,
     Failed,
     GenerationRequest,
+    Hardware,
     ImageReady,
     Loaded,
     Progress,
@@ -71,7 +73,7 @@ class Loop:
 
 @pytest.fixture
 def loop(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> Loop:
-    models = Models(folder, "cpu")
+    models = Models(folder, Hardware(device="cpu"))
     models.add("tiny", model)
     events: list[Event] = []
     loop = Loop(StepLoop(models, events.append, row_cap=16), events)
@@ -163,9 +165,9 @@ def test_pictures_that_cannot_be_made_fail_their_request_only(loop: Loop, monkey
 def test_steps_go_on_while_another_checkpoint_is_loaded(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     load, allowed = checkpoints.load, threading.Event()
 
-    def slow(path: Path, device: str) -> Model:
+    def slow(path: Path, **options: Any) -> Model:
         assert allowed.wait(60)
-        return load(path, device)
+        return load(path, **options)
 
     monkeypatch.setattr(checkpoints, "load", slow)
     loop.before_step = lambda batch: allowed.set() if len(loop.batches) == 6 else None
@@ -185,7 +187,7 @@ def test_a_request_can_be_cancelled_while_its_checkpoint_is_loaded(loop: Loop) -
 
 
 def test_only_the_least_recently_used_idle_model_makes_room(folder: Path, model: Model) -> None:
-    models = Models(folder, "cpu", keep=2)
+    models = Models(folder, Hardware(device="cpu"), keep=2)
     models.add("tiny", model)
     models.add("second", model)
     models.get("tiny")

@@ -32,6 +32,7 @@ from t2i.api import (
     Failed,
     Fatal,
     GenerationRequest,
+    Hardware,
     Heartbeat,
     Hello,
     ImageReady,
@@ -64,7 +65,10 @@ def several_checkpoints(checkpoints_dir: Path, tmp_path_factory: pytest.TempPath
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(several_checkpoints: Path) -> AsyncIterator[LocalEngine]:
     engine = LocalEngine(
-        checkpoints_dir=several_checkpoints, default="tiny", device="cpu", supervision=Supervision(pauses=(0.05,) * 4)
+        checkpoints_dir=several_checkpoints,
+        default="tiny",
+        hardware=Hardware(device="cpu"),
+        supervision=Supervision(pauses=(0.05,) * 4),
     )
     await engine.start()
     async with asyncio.timeout(60):
