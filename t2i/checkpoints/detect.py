@@ -39,6 +39,7 @@ _CONTEXT_WIDTHS: dict[int, Family] = {768: "sd", 1024: "sd", 2048: "sdxl"}
 @dataclass(frozen=True, slots=True)
 class Found:
     """`config` names the shipped configs of a single file: sd15, sd21 or sdxl. `index` is a folder's model_index.json.
+    Single files of networks that predict the velocity, from pure noise on, say so by an empty tensor each.
 
     A LoRA's `family` is None where its keys do not tell, `context_width` the channels of the text it was trained on
     (768 SD1, 1024 SD2, 2048 SDXL) and 0 where it touches no cross-attention.
@@ -50,6 +51,8 @@ class Found:
     index: dict[str, Any] = field(default_factory=dict)
     config: str = ""
     in_channels: int = 4
+    v_prediction: bool = False
+    zero_terminal_snr: bool = False
     naming: Naming | None = None
     context_width: int = 0
 
@@ -198,7 +201,15 @@ def _detect_single_file(path: Path, header: Header) -> Found:
         raise CheckpointError(
             f"The unet of {path.name} reads {first.shape[1]} channels; only those with 4, or 9 for inpainting, draw."
         )
-    return Found(path, "file", family, config=config, in_channels=first.shape[1])
+    return Found(
+        path,
+        "file",
+        family,
+        config=config,
+        in_channels=first.shape[1],
+        v_prediction="v_pred" in keys,
+        zero_terminal_snr="ztsnr" in keys,
+    )
 
 
 # --- LoRAs ----------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def _load_module(module_class: Any, folder: Path, dtype: torch.dtype) -> nn.Modu
             local_files_only=True,
             use_safetensors=True,
             variant=variant(files[0]) or None,
-            torch_dtype=dtype,
+            dtype=dtype,
             output_loading_info=True,
         )
     except LOADING_ERRORS as error:

@@ -51,6 +51,10 @@ def scheduler_config(found: Found, manifest: Manifest | None) -> dict[str, Any]:
         config = read_json(found.path / "scheduler" / "scheduler_config.json")
         return config if prediction_type is None else {**config, "prediction_type": prediction_type}
     config = read_json(_CONFIGS / found.config / "scheduler" / "scheduler_config.json")
+    if found.zero_terminal_snr:
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if prediction_type is None and found.v_prediction:
+        prediction_type = "v_prediction"
     return schedulers.for_single_file(config, found.path.stem, prediction_type)
 
 
@@ -139,7 +143,7 @@ def _size(found: Found, scheduler: dict[str, Any]) -> int:
         raise CheckpointError(f"The config of the vae of {found.path.name} names no block_out_channels.")
     denoiser = config_of(found, "transformer" if found.family == "sd3" else "unet")
     latent_size = int(number(denoiser, "sample_size", 64 if found.family == "sd" else 128, least=1))
-    return latent_size * 2 ** max(0, len(channels) - 1)
+    return latent_size << max(0, len(channels) - 1)
 
 
 def _parameters(found: Found) -> int:

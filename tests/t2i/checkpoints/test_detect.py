@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from t2i.api import CheckpointError
 from t2i.checkpoints import EMBEDDED, available, describe
 from t2i.checkpoints.detect import detect
+from t2i.checkpoints.info import scheduler_config
+from t2i.checkpoints.schedulers import read_scheduler
 
 Saved = Callable[[str], Path]
 Single = Callable[[str], tuple[Path, Path]]
@@ -139,6 +141,24 @@ def test_a_unet_of_sdxl_in_stable_diffusion_is_refused(copy_of: Callable[[str], 
     refused(folder, "The unet of sd belongs to another family")
 
 
+@pytest.mark.parametrize("value", ["x", [1, 2], -3, True])
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ("unet/config.json", "sample_size"),
+        ("text_encoder/config.json", "hidden_size"),
+        ("scheduler/scheduler_config.json", "steps_offset"),
+        ("scheduler/scheduler_config.json", "num_train_timesteps"),
+    ],
+)
+def test_a_config_that_has_no_number_where_one_belongs_is_refused(
+    config: str, key: str, value: object, copy_of: Callable[[str], Path]
+) -> None:
+    folder = copy_of("sd")
+    edit(folder / config, **{key: value})
+    refused(folder, f"A config of .* has {key} = .*, which cannot be")
+
+
 def test_the_refiners_folder_is_refused(copy_of: Callable[[str], Path]) -> None:
     folder = copy_of("sdxl")
     edit(folder / "model_index.json", _class_name="StableDiffusionXLImg2ImgPipeline", text_encoder=[None, None])
@@ -185,6 +205,16 @@ def test_a_single_file_is_known_by_its_keys(name: str, family: str, config: str,
 def test_sizes_of_single_files_are_those_of_their_kind(single: Single) -> None:
     sizes = {name: describe(single(name)[0]).sizes for name in ("sd15", "sd21", "sdxl")}
     assert sizes == {"sd15": (512,), "sd21": (768,), "sdxl": (1024,)}
+
+
+def test_a_single_file_says_that_it_predicts_the_velocity_from_pure_noise_on(single: Single, tmp_path: Path) -> None:
+    weights = load_file(single("sdxl")[0]) | {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    save_file(weights, tmp_path / "velocity.safetensors")
+    found = detect(tmp_path / "velocity.safetensors")
+    schedule, prediction, _ = read_scheduler(scheduler_config(found, None))
+    assert prediction == "v_prediction"
+    assert schedule.alpha[-1] == 0
+    assert (describe(found.path).sampler, describe(found.path).steps) == ("euler", 25)
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin"])
