@@ -43,6 +43,8 @@ def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) 
 def cost(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> float:
     """Denoiser work in megapixel steps: steps x pixels x images. Unknown checkpoints are taken for small ones."""
     steps = options.steps or (checkpoint.steps if checkpoint else 25)
+    if options.sampler == "heun":
+        steps = 2 * steps - 1  # it asks the network twice
     pixels = (side(kind, options, checkpoint) or 64) ** 2
     return steps * pixels * options.images / 1e6
 

@@ -11,8 +11,8 @@ import torch
 from diffusers import DiffusionPipeline
 
 from t2i import checkpoints
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.model import Model
-from tests.t2i import tiny
 
 BUILDERS = {
     "sd": tiny.stable_diffusion,

@@ -34,7 +34,7 @@ def test_a_missing_file_is_refused(copy: Path) -> None:
 
 def test_another_family_is_refused(copy: Path) -> None:
     (copy / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    with pytest.raises(CheckpointError, match="incomplete: its model_index.json names no unet"):
+    with pytest.raises(CheckpointError, match=r"incomplete: its model_index\.json names no unet"):
         load(copy)
 
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from t2i.api import CheckpointError, InvalidRequest, Lora
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.checkpoints.lora import MAX_LOADED, Loras
-from tests.t2i import tiny
 
 FAMILIES: dict[str, tuple[Callable[[], DiffusionPipeline], tuple[str, ...]]] = {
     "sd": (tiny.stable_diffusion, ("unet", "text_encoder")),

@@ -114,6 +114,19 @@ def test_flux_of_several_guidances_share_a_batch(loaded, pipeline) -> None:
         assert error(sequence.latents, expected) < TOLERANCE
 
 
+def test_transformers_share_a_batch_too(loaded, pipeline) -> None:
+    model = loaded("sd3")
+    settings = [(steps, guidance) for steps in (2, 5, 9) for guidance in (1.0, 4.0)]
+    sequences = [runner.admit(model, request("flow_euler", *setting), str(setting)) for setting in settings]
+    flying = sequences
+    while flying:
+        runner.step(model, flying)
+        flying = [sequence for sequence in flying if not sequence.finished]
+    for (steps, guidance), sequence in zip(settings, sequences, strict=True):
+        asked = {"negative_prompt": NEGATIVE, "num_inference_steps": steps, "guidance_scale": guidance}
+        assert error(sequence.latents, theirs(pipeline("sd3"), noise(model), **asked)) < TOLERANCE
+
+
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux"])
 def test_a_picture_of_another_shape_is_drawn_alike(loaded, pipeline, name: str) -> None:
     model = loaded(name)

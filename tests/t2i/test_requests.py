@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from t2i import checkpoints
 from t2i.api import GenerationRequest, InvalidRequest, Lora
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.engine import runner
-from tests.t2i import tiny
+from tests.t2i.families import pipelines
 from tests.t2i.oracle import PROMPT, SEED, drawn, error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -22,6 +23,15 @@ LATENT_FAMILIES = ("sd", "sdxl", "sd3", "flux")
 
 def ask(**fields) -> GenerationRequest:
     return GenerationRequest(**{"prompt": PROMPT, "seed": SEED, "steps": 3} | fields)
+
+
+@pytest.mark.parametrize("name", LATENT_FAMILIES)
+def test_a_respacing_string_sets_the_steps(loaded, name: str) -> None:
+    model = loaded(name)
+    assert runner.admit(model, ask(respacing="3,2", sampler=None), "respaced").steps == 5
+    whole, same = drawn(model, ask(respacing="ddim5")), drawn(model, ask(respacing="ddim5", steps=9))
+    assert torch.equal(whole, same)
+    assert error(drawn(model, ask(respacing="2,3")), drawn(model, ask(respacing="3,2"))) > 1e-3
 
 
 @pytest.mark.parametrize("name", LATENT_FAMILIES)
@@ -105,6 +115,17 @@ def test_half_precision_draws_nearly_the_same(loaded, saved, name: str) -> None:
     assert 0 < error(rough, exact) < 0.05
     (picture,) = half.decode(rough)
     assert picture.size == (64, 64)
+
+
+def test_a_whole_pipeline_draws_in_half_precision(tmp_path: Path) -> None:
+    folder = tiny.save(pipelines.pixart(), tmp_path / "pixart")
+    model = checkpoints.load(folder, device="cpu", dtype="bfloat16")
+    job = runner.admit(model, GenerationRequest(prompt=PROMPT, seed=SEED, steps=2, width=64, height=64), "half")
+    while not job.finished:
+        runner.step(model, [job])
+    (image,) = runner.results(model, job)
+    assert (image.width, image.height) == (64, 64)
+    assert model.fresh().transformer.dtype == torch.bfloat16
 
 
 def test_parts_that_rest_in_main_memory_draw_the_same(loaded, saved) -> None:

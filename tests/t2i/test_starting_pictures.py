@@ -140,6 +140,25 @@ def test_a_variation_starts_from_the_latents_of_a_result(loaded, name: str) -> N
     assert distance(0.25) < distance(1.0)
 
 
+def test_the_embedded_checkpoint_starts_from_a_picture() -> None:
+    model = t2i.checkpoints.load("embedded", device="cpu")
+
+    def distance(strength: float) -> float:
+        request = GenerationRequest(
+            prompt=PROMPT, seed=1, steps=8, image=png(photograph()), strength=strength, width=64
+        )
+        sequence = runner.admit(model, request, "over")
+        while not sequence.finished:
+            runner.step(model, [sequence])
+        assert sequence.base is not None
+        (small,) = model.decode(sequence.base)
+        wanted = photograph().resize(small.size, Image.Resampling.LANCZOS)
+        return float(np.abs(np.asarray(small.convert("RGB")).astype(int) - np.asarray(wanted)).mean())
+
+    assert distance(0.0) < 2
+    assert distance(0.0) < distance(0.4) < distance(1.0)
+
+
 def test_pictures_and_masks_share_a_batch_with_plain_requests(loaded) -> None:
     model = loaded("sd")
     requests = [

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from tests.t2i import tiny
+from t2i.checkpoints import tiny_latent as tiny
 from tests.t2i.checkpoints import originals
 
 

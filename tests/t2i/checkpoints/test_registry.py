@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from t2i.api import CheckpointError, EngineError
 from t2i.checkpoints import available, describe, load, resolve
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.checkpoints.detect import detect
 from t2i.checkpoints.folder import load_folder
 from t2i.checkpoints.registry import pick_device, pick_dtype
-from tests.t2i import tiny
 
 Saved = Callable[[str], Path]
 Single = Callable[[str], tuple[Path, Path]]

@@ -33,11 +33,11 @@ from t2i.api import (
     Progress,
     Submit,
 )
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.engine.loop import StepLoop
 from t2i.engine.models import Models
 from t2i.engine.whole import WholeJob
 from t2i.families.pipeline import WholePipeline
-from tests.t2i import tiny
 from tests.t2i.families.pipelines import BUILDERS, SIZE, load, pixart
 
 KANDINSKY_PRIOR_STEPS = 25

@@ -32,9 +32,9 @@ from transformers import (
 )
 
 from t2i.api import CheckpointInfo
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.parts import Placement
 from t2i.families.pipeline import WholePipeline, read_call
-from tests.t2i import tiny
 
 SIZE = 64
 

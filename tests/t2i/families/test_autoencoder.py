@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from t2i.api import EngineError
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.autoencoder import TILE, Autoencoder, mask_to_latents
-from tests.t2i import tiny
 
 CPU = torch.device("cpu")
 PIPELINES = {"sd": tiny.stable_diffusion, "sdxl": tiny.sdxl, "sd3": tiny.sd3, "flux": tiny.flux}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.circular import circular
-from tests.t2i import tiny
 
 STRIDE = 2
 """Latents that the tiny U-Net halves once."""

@@ -8,8 +8,8 @@ from diffusers import FluxPipeline, StableDiffusion3Pipeline, StableDiffusionPip
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.clip import ClipText, encode_with_each
-from tests.t2i import tiny
 
 PROMPTS = ["a red apple", "", "an  oil painting, of a cat!", "x" * 75]
 LENGTH = 77

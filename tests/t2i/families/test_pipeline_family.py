@@ -24,9 +24,9 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 
 from t2i.api import CheckpointError, GenerationRequest, InvalidRequest
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.parts import Placement
 from t2i.families.pipeline import Call, WholePipeline, default_size, read_call
-from tests.t2i import tiny
 from tests.t2i.families.pipelines import BUILDERS, info_of, load
 
 REQUEST = GenerationRequest(prompt="a cat", negative_prompt="a dog", guidance_scale=3.0)

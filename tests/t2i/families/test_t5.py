@@ -9,8 +9,8 @@ from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor
 from transformers import T5Tokenizer
 
+from t2i.checkpoints import tiny_latent as tiny
 from t2i.families.t5 import T5Text
-from tests.t2i import tiny
 
 PROMPTS = ["a red apple", "", "an  oil painting, of a cat!"]
 LENGTH = 32
