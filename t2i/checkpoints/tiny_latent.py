@@ -122,7 +122,7 @@ def sdxl(**scheduler: object) -> StableDiffusionXLPipeline:
         text_encoder=CLIPTextModel(clip_text_config(hidden_act="quick_gelu")).eval(),
         text_encoder_2=CLIPTextModelWithProjection(clip_text_config(hidden_act="gelu")).eval(),
         tokenizer=clip_tokenizer(),
-        tokenizer_2=clip_tokenizer(pad_token="!"),
+        tokenizer_2=clip_tokenizer("!"),
         unet=unet(
             cross_attention_dim=2 * WIDTH,
             attention_head_dim=(2, 4),
@@ -160,7 +160,7 @@ def sd3() -> StableDiffusion3Pipeline:
             T5Config(vocab_size=98, d_model=2 * WIDTH, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
         ).eval(),
         tokenizer=clip_tokenizer(),
-        tokenizer_2=clip_tokenizer(pad_token="!"),
+        tokenizer_2=clip_tokenizer("!"),
         tokenizer_3=t5_tokenizer(),
         vae=autoencoder(
             16, shift_factor=0.0609, scaling_factor=1.5305, use_quant_conv=False, use_post_quant_conv=False
