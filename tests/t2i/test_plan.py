@@ -115,9 +115,14 @@ def falls_to_the_data(plan: Plan) -> None:
     assert np.isfinite(plan.table).all()
     if not len(plan):
         return
-    # Heun looks twice at every stop but the first; Karras' stops near the data share whole timesteps, never levels.
-    stops = np.array(plan.timesteps[::2] if plan.sampler == "heun" else plan.timesteps)
-    assert (np.diff(stops) <= 0).all() if plan.sampler == "dpmpp_2m_karras" else (np.diff(stops) < 0).all()
+    # Heun looks twice at every stop but the first.
+    every = 2 if plan.sampler == "heun" else 1
+    levels = np.array([plan.start_sigma, *(sigma for _, sigma in plan.reached[::every])])
+    assert (np.diff(levels) < 0).all()
+    assert plan.reached[-1] == (1.0, 0.0)
+    # DPM-Solver is shown whole timesteps, of which stops close to the data may share one, though never a level.
+    stops = np.diff(plan.timesteps[::every])
+    assert (stops <= 0).all() if plan.sampler.startswith("dpmpp") else (stops < 0).all()
     *_, latent, picture, earlier, noise, most = plan.table[-1]
     assert noise == most == 0
     if plan.sampler == "lcm":
