@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What judges a change must judge the next one alike; people's own runs go on looking for new cases.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # Idle OpenMP threads that spin starve the processes beside them on small machines.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
