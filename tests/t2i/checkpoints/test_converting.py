@@ -86,14 +86,31 @@ def test_a_folder_that_is_there_is_left_alone(saved: Saved, tmp_path: Path) -> N
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_nothing_is_left_of_a_conversion_that_fails(single: Single, tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_conversion_that_fails(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = copy_of("sd")
+    vae = folder / "vae" / "diffusion_pytorch_model.safetensors"  # the last to be written
+    vae.write_bytes(vae.read_bytes().replace(b'"shape":[8]', b'"shape":[9]', 1))
+    (tmp_path / "outs").mkdir()
+    with pytest.raises(CheckpointError, match=r"The weights in sd/vae/.* cannot be read"):
+        convert(folder, tmp_path / "outs" / "out", "float16")
+    assert list((tmp_path / "outs").iterdir()) == []
+
+
+def test_what_a_killed_conversion_left_does_not_matter(saved: Saved, tmp_path: Path) -> None:
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "rest.safetensors").write_bytes(b"half a file")
+    out = convert(saved("sd"), tmp_path / "out")
+    assert verify(out) == []
+    assert not (out / "rest.safetensors").exists()
+
+
+def test_a_single_file_that_lacks_weights_is_not_converted(single: Single, tmp_path: Path) -> None:
     file, folder = single("sd15")
     kept = {key: weight for key, weight in load_file(file).items() if "decoder.conv_out" not in key}
     save_file(kept, tmp_path / "broken.safetensors")
-    (tmp_path / "outs").mkdir()
     with pytest.raises(CheckpointError, match=r"The vae of broken.safetensors is incomplete: it lacks 2 weights"):
-        convert(tmp_path / "broken.safetensors", tmp_path / "outs" / "out", configs=folder)
-    assert list((tmp_path / "outs").iterdir()) == []
+        convert(tmp_path / "broken.safetensors", tmp_path / "out", configs=folder)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_has_no_other_layout_is_refused(tmp_path: Path) -> None:
