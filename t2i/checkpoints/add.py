@@ -39,6 +39,8 @@ def add(
     CheckpointError for what cannot be loaded, is damaged, does not fit on the disk, or whose name is taken; then
     nothing is added.
     """
+    if prediction_type not in (None, "epsilon", "v_prediction"):
+        raise CheckpointError(f"No network predicts {prediction_type!r}; choose epsilon or v_prediction.")
     path, origin = _locate(str(source))
     found = detect(path)
     problems = verify(path)

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from t2i.api import CheckpointError
+from t2i.api import MAX_GUIDANCE_SCALE, MAX_SIDE, MAX_STEPS, SAMPLERS, CheckpointError
 
 MANIFEST = "t2i.json"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -35,7 +36,7 @@ class TensorInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a safetensors file says of itself: tensors by name, and free text."""
+    """What a safetensors file says of itself."""
 
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str]
@@ -48,18 +49,15 @@ class Header:
 class Defaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a request leaves open, where the checkpoint's own configs say otherwise or nothing."""
 
-    steps: int | None = None
-    sampler: str | None = None
-    guidance_scale: float | None = None
-    size: int | None = None
-    prediction_type: str | None = None
+    steps: Annotated[int, Meta(ge=1, le=MAX_STEPS)] | None = None
+    sampler: Annotated[str, Meta(pattern=f"^({'|'.join(SAMPLERS)})$")] | None = None
+    guidance_scale: Annotated[float, Meta(ge=0, le=MAX_GUIDANCE_SCALE)] | None = None
+    size: Annotated[int, Meta(ge=8, le=MAX_SIDE)] | None = None
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`t2i.json`, in a checkpoint's folder, or beside a single file and named after it.
-
-    `files` are the sha256 of every file by its relative name.
-    """
+    """`t2i.json` in a checkpoint's folder, or beside a single file. `files`: sha256 of every file by relative name."""
 
     name: str
     source: str = ""
@@ -95,9 +93,8 @@ def number(config: Mapping[str, Any], key: str, default: float, *, least: float 
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise CheckpointError(
-            f"A config of {config.get('_class_name', 'a text encoder')} has {key} = {value!r}, which cannot be."
-        )
+        owner = config.get("_class_name", "a text encoder")
+        raise CheckpointError(f"A config of {owner} has {key} = {value!r}, which cannot be.")
     return value
 
 

@@ -121,9 +121,8 @@ def licence_of(path: Path) -> str:
     card = path / "README.md"
     if not card.is_file():
         return "unknown"
-    names = dict(
-        re.findall(r"^(license|license_name): *[\"']?([\w.+ -]+)", card.read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    text = card.read_text(encoding="utf-8", errors="replace")
+    names = dict(re.findall(r"^(license|license_name): *[\"']?([\w.+ -]+)", text, re.MULTILINE))
     return str(names.get("license_name") or names.get("license") or "unknown").strip()
 
 

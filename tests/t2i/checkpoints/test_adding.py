@@ -99,6 +99,12 @@ def test_a_name_that_cannot_be_is_refused(name: str, lora: Path, tmp_path: Path)
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_prediction_that_no_network_makes_is_refused(single: Single, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No network predicts 'score'; choose epsilon or v_prediction"):
+        add(single("sd15")[0], tmp_path / "checkpoints", prediction_type="score")
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_damaged_checkpoint_is_not_added(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copy_of("sd")
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"

@@ -55,6 +55,16 @@ def test_a_damaged_manifest_is_a_problem(added: Path) -> None:
         describe(added)
 
 
+@pytest.mark.parametrize(
+    "defaults", [{"steps": 0}, {"sampler": "best"}, {"guidance_scale": -1}, {"size": 1}, {"prediction_type": "score"}]
+)
+def test_defaults_that_cannot_be_are_a_problem(defaults: dict[str, object], added: Path) -> None:
+    manifest = json.loads((added / "t2i.json").read_text())
+    (added / "t2i.json").write_text(json.dumps(manifest | {"defaults": defaults}))
+    with pytest.raises(CheckpointError, match=rf"The manifest t2i.json of sd cannot be read: .*{next(iter(defaults))}"):
+        describe(added)
+
+
 def test_a_changed_single_file_is_noticed(single: Single, tmp_path: Path) -> None:
     file = add(single("sd15")[0], tmp_path)
     flip_last_byte(file)
