@@ -104,6 +104,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     """Share of the contrast that guidance added which is taken back (Lin 2023, section 3.4)."""
     guidance_interval: tuple[float, float] | None = None
     """Guidance acts from the first through the second share of the steps only (Kynkäänniemi 2024)."""
+    exact: bool = False
+    """Drawn without sharing any forward, so that one device always gives the same bits."""
 
 
 def validate(request: GenerationRequest) -> None:
@@ -218,6 +220,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     request: GenerationRequest
     preview_every: int = 2
     """Send a preview every so many steps; 0 sends none."""
+    user: str = ""
+    """Who asks: the device is shared fairly between users. A request without one is a user by itself."""
+    draft: bool = False
+    """Whether somebody waits for a first look: drafts count as a larger share of the device."""
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
