@@ -57,6 +57,9 @@ class Autoencoder:
             half.place(device, dtype, offload)
         self._colours = self._fit_colours()
 
+    def modules(self) -> list[nn.Module]:
+        return [self._encoder.network, self._decoder.network]
+
     def encode(self, picture: Image.Image, *, tile: bool = False) -> Tensor:
         """Latents [1, C, h, w] of an RGB picture whose sides are multiples of `factor`, on the autoencoder's device.
 
@@ -110,32 +113,32 @@ class _Half:
     """An encoder or a decoder, float32 in and out; every latent is `take` pixels of input wide, `give` of output."""
 
     def __init__(self, network: nn.Module, take: int, give: int) -> None:
-        self._network = network.eval().requires_grad_(False)
+        self.network = network.eval().requires_grad_(False)
         self._take, self._give = take, give
         self._lock = Lock()
 
     def place(self, device: torch.device, dtype: torch.dtype, offload: bool) -> None:
         self._device, self._dtype = device, dtype
         self._home = torch.device("cpu") if offload else device
-        self._network.to(self._home, dtype).to(memory_format=torch.channels_last)
+        self.network.to(self._home, dtype).to(memory_format=torch.channels_last)
 
     def __call__(self, inputs: Tensor, wrap: bool, whole_pixels: int) -> Tensor:
         """Raises EngineError (code "memory" or "numerics")."""
         with self._lock:
             try:
-                self._network.to(self._device)
+                self.network.to(self._device)
                 outputs = self._pass(inputs, wrap, whole_pixels)
                 if self._dtype != torch.float32 and not torch.isfinite(outputs).all():
                     # What overflows half precision once does so again: the network stays in float32.
                     self._dtype = torch.float32
-                    self._network.float()
+                    self.network.float()
                     outputs = self._pass(inputs, wrap, whole_pixels)
             except torch.OutOfMemoryError as error:
                 raise EngineError(
                     "There is too little memory for a picture of this size; ask for a smaller one.", code="memory"
                 ) from error
             finally:
-                self._network.to(self._home)
+                self.network.to(self._home)
         if not torch.isfinite(outputs).all():
             raise EngineError("The autoencoder's answer is not a picture; try another seed.", code="numerics")
         return outputs
@@ -145,7 +148,7 @@ class _Half:
         pixels = math.prod(inputs.shape[2:]) * (max(self._take, self._give) // self._take) ** 2
         if pixels <= whole_pixels:
             try:
-                with circular(self._network, wrap):
+                with circular(self.network, wrap):
                     return torch.cat([self._forward(part) for part in torch.split(inputs, whole_pixels // pixels)])
             except torch.OutOfMemoryError:
                 pass  # Only outside of this clause is the memory of the attempt free again.
@@ -170,7 +173,7 @@ class _Half:
         return outputs / weights
 
     def _forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self._network(inputs.to(self._dtype))
+        outputs: Tensor = self.network(inputs.to(self._dtype))
         return outputs.float()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
 from t2i.checkpoints.lora import Loras
@@ -47,6 +48,12 @@ class Cascade:
         self._base = BaseDenoiser(_load_unet(folder / BASE, device))
         self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device))
         self.loras = Loras("cascade", {BASE: self._base.unet}, loras_dir)
+
+    def modules(self) -> list[nn.Module]:
+        return [self._base.unet, self._upsampler.unet, self._text_encoder.model]
+
+    def precise(self) -> AbstractContextManager[None]:
+        return nullcontext()  # it always computes in float32
 
     def encode(self, request: GenerationRequest) -> tuple[TextStates, TextStates]:
         self.loras.use(request.loras)

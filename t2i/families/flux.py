@@ -55,16 +55,17 @@ class Flux(LatentModel):
     def predict(self, rows: Rows) -> Tensor:
         """The velocity, noise - picture, [n, 16, h, w]; the transformer sees 2 x 2 latents as one token."""
         self.loras.use(rows.loras)
-        dtype = self.placement.dtype
+        text = rows.text.to(self.device, self.dtype)
+        dtype = self.dtype
         height, width = (side // PATCH for side in rows.latents.shape[2:])
         packed = functional.pixel_unshuffle(rows.latents, PATCH).flatten(2).transpose(1, 2)
         (output,) = self.denoiser(
             hidden_states=packed.to(dtype),
             timestep=rows.timesteps.to(dtype) / self.schedule.num_timesteps,
             guidance=rows.guidance if self.denoiser.config.guidance_embeds else None,
-            pooled_projections=rows.text.pooled,
-            encoder_hidden_states=rows.text.tokens,
-            txt_ids=torch.zeros(rows.text.tokens.shape[1], 3, device=self.device, dtype=dtype),
+            pooled_projections=text.pooled,
+            encoder_hidden_states=text.tokens,
+            txt_ids=torch.zeros(text.tokens.shape[1], 3, device=self.device, dtype=dtype),
             img_ids=_positions(height, width).to(self.device, dtype),
             return_dict=False,
         )

@@ -45,6 +45,7 @@ class LatentModel:
     ) -> None:
         self.info = info
         self.device = placement.denoiser
+        self.dtype = placement.dtype
         self.placement = placement
         self.scheduler_config = scheduler_config
         self.schedule, self.prediction, _ = read_scheduler(scheduler_config)
@@ -82,6 +83,20 @@ class LatentModel:
 
     def preview(self, latents: Tensor) -> list[Image.Image]:
         return self._autoencoder.preview(latents)
+
+    def modules(self) -> list[nn.Module]:
+        return [self.denoiser, *self.text_encoders, *self._autoencoder.modules()]
+
+    @contextmanager
+    def precise(self) -> Iterator[None]:
+        """The denoiser computes in float32 inside, for latents that half precision cannot hold."""
+        self.dtype = torch.float32
+        self.denoiser.float()
+        try:
+            yield
+        finally:
+            self.dtype = self.placement.dtype
+            self.denoiser.to(self.dtype)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

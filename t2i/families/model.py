@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2i.api import CheckpointInfo, GenerationRequest, Lora
 from t2i.checkpoints.lora import Loras
@@ -115,6 +116,12 @@ class Model(Protocol):
     info: CheckpointInfo
     device: torch.device
     loras: Loras
+
+    def modules(self) -> list[nn.Module]:
+        """Every network of it, for whoever counts or moves their weights."""
+
+    def precise(self) -> AbstractContextManager[None]:
+        """The denoiser computes in float32 inside."""
 
     def encode(self, request: GenerationRequest) -> tuple[TextStates, TextStates]:
         """One row each for the prompt and for the negative prompt, of equal length. Raises InvalidRequest."""

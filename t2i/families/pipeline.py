@@ -149,6 +149,9 @@ class WholePipeline:
         self.call = read_call(folder)
         self._pipeline = _load(folder, self.call.pipeline_class, placement)
 
+    def modules(self) -> list[nn.Module]:
+        return [part for part in self._pipeline.components.values() if isinstance(part, nn.Module)]
+
     def fresh(self) -> DiffusionPipeline:
         """A pipeline of its own for one request: it shares the weights, and nothing that a run changes."""
         return _fresh(self._pipeline)

@@ -50,11 +50,12 @@ class StableDiffusion3(LatentModel):
     def predict(self, rows: Rows) -> Tensor:
         """The velocity, noise - picture, [n, 16, h, w]."""
         self.loras.use(rows.loras)
+        text = rows.text.to(self.device, self.dtype)
         (output,) = self.denoiser(
-            hidden_states=rows.latents.to(self.placement.dtype),
+            hidden_states=rows.latents.to(self.dtype),
             timestep=rows.timesteps,
-            encoder_hidden_states=rows.text.tokens,
-            pooled_projections=rows.text.pooled,
+            encoder_hidden_states=text.tokens,
+            pooled_projections=text.pooled,
             return_dict=False,
         )
         return cast(Tensor, output.float())

@@ -45,14 +45,15 @@ class StableDiffusion(LatentModel):
     def predict(self, rows: Rows) -> Tensor:
         """The noise, or the velocity, [n, 4, h, w]."""
         self.loras.use(rows.loras)
+        text = rows.text.to(self.device, self.dtype)
         latents = rows.latents
         if self._sees_mask:
             latents = torch.cat([latents, self._seen(rows)], 1)
         with circular(self.denoiser, rows.tile):
             (output,) = self.denoiser(
-                latents.to(self.placement.dtype, memory_format=torch.channels_last),
+                latents.to(self.dtype, memory_format=torch.channels_last),
                 rows.timesteps,
-                encoder_hidden_states=rows.text.tokens,
+                encoder_hidden_states=text.tokens,
                 return_dict=False,
             )
         return cast(Tensor, output.float())

@@ -36,7 +36,7 @@ class TextEncoder:
         model.load_state_dict(weights, assign=True, strict=False)
         model.embeddings.position_ids = torch.arange(config.max_position_embeddings)[None]
         model.embeddings.token_type_ids = torch.zeros(1, config.max_position_embeddings, dtype=torch.long)
-        self._model = model.eval().requires_grad_(False).to(device)
+        self.model = model.eval().requires_grad_(False).to(device)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -67,9 +67,9 @@ class TextEncoder:
         return TextStates(tokens, mask, pooled)
 
     def _read(self, windows: Windows) -> Tensor:
-        ids = windows.ids.flatten(0, 1).to(self._model.device)
-        seen = (~windows.padding).flatten(0, 1).long().to(self._model.device)
-        states: Tensor = self._model(input_ids=ids, attention_mask=seen).last_hidden_state
+        ids = windows.ids.flatten(0, 1).to(self.model.device)
+        seen = (~windows.padding).flatten(0, 1).long().to(self.model.device)
+        states: Tensor = self.model(input_ids=ids, attention_mask=seen).last_hidden_state
         return states
 
 
