@@ -28,7 +28,7 @@ from t2i.checkpoints.files import (
     verify,
     write_manifest,
 )
-from t2i.checkpoints.folder import LOADING_ERRORS, quiet
+from t2i.checkpoints.folder import one_sentence, quiet
 from t2i.checkpoints.info import describe, scheduler_config
 from t2i.checkpoints.registry import pick_dtype
 from t2i.checkpoints.single_file import CONFIGS, load_single_file
@@ -88,10 +88,8 @@ def _write_folder(found: Found, folder: Path, dtype: torch.dtype | None) -> None
         if dtype is None:
             shutil.copyfile(file, target)
         elif file.suffix == ".safetensors":
-            try:
+            with one_sentence(f"The weights in {found.path.name}/{name} cannot be read"):
                 weights = load_file(file)
-            except LOADING_ERRORS as error:
-                raise CheckpointError(f"The weights in {found.path.name}/{name} cannot be read: {error}") from error
             cast = {key: weight.to(dtype) if weight.is_floating_point() else weight for key, weight in weights.items()}
             save_file(cast, target, metadata={"format": "pt", **read_header(file).metadata})
         elif file.name == "config.json":

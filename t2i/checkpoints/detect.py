@@ -122,7 +122,7 @@ def _check_family(found: Found) -> Found:
     if family == "sdxl" and "text_encoder" not in parts and "text_encoder_2" in parts:
         raise _refiner(folder.name)
     encoders = ["text_encoder", "text_encoder_2", "text_encoder_3"][: _TEXT_ENCODERS[family]]
-    if family == "sd3" and "text_encoder_3" not in parts:
+    if family == "sd3" and found.index.get("text_encoder_3") == [None, None]:
         encoders.pop()  # SD3 without its largest text encoder still draws.
     tokenizers = [encoder.replace("text_encoder", "tokenizer") for encoder in encoders]
     for name in (denoiser, "vae", *encoders, *tokenizers, "scheduler"):

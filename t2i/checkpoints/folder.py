@@ -10,7 +10,6 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 
 from t2i.api import CheckpointError
@@ -19,16 +18,15 @@ from t2i.checkpoints.files import read_header, variant, weight_files
 
 _NEEDED = ("unet", "transformer", "vae", "text_encoder", "tokenizer")
 """Beginnings of the names of what a stepped family is made of."""
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
-"""What diffusers and transformers raise over files that are damaged or belong to something else."""
 
 
 def load_folder(found: Found, dtype: torch.dtype, vae_dtype: torch.dtype) -> dict[str, Any]:
-    """diffusers' components by name, on the CPU and in eval mode; the autoencoder in `vae_dtype`.
+    """diffusers' components by name, on the CPU and in eval mode, None where the index has null; the autoencoder in
+    `vae_dtype`.
 
     Raises CheckpointError where a part lacks weights or has some of another shape; then nothing stays loaded.
     """
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {name: None for name in found.index if name.startswith(_NEEDED)}
     with quiet():
         for name, library, kind in components(found):
             if not name.startswith(_NEEDED):
@@ -46,17 +44,16 @@ def load_folder(found: Found, dtype: torch.dtype, vae_dtype: torch.dtype) -> dic
 
 
 def load_tokenizer(tokenizer_class: type, folder: Path) -> Any:
-    try:
+    with one_sentence(f"The {folder.name} of {folder.parent.name} cannot be read"):
         return tokenizer_class.from_pretrained(folder, local_files_only=True)  # type: ignore[attr-defined]
-    except LOADING_ERRORS as error:
-        raise CheckpointError(f"The {folder.name} of {folder.parent.name} cannot be read.") from error
 
 
 def _load_module(module_class: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
     files = weight_files(folder)
     for file in files:
         read_header(file)
-    try:
+    problem = f"The {folder.name} of {folder.parent.name} cannot be loaded: its weights do not fit its config.json"
+    with one_sentence(problem):
         module, report = module_class.from_pretrained(
             folder,
             local_files_only=True,
@@ -65,10 +62,6 @@ def _load_module(module_class: Any, folder: Path, dtype: torch.dtype) -> nn.Modu
             dtype=dtype,
             output_loading_info=True,
         )
-    except LOADING_ERRORS as error:
-        raise CheckpointError(
-            f"The {folder.name} of {folder.parent.name} cannot be loaded: its weights do not fit its config.json."
-        ) from error
     refuse_missing(f"{folder.parent.name}/{folder.name}", sorted(report["missing_keys"]))
     return module.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
@@ -77,6 +70,17 @@ def refuse_missing(shown: str, missing: list[str]) -> None:
     if missing:
         weights = "a weight" if len(missing) == 1 else f"{len(missing)} weights"
         raise CheckpointError(f"{shown} is incomplete: it lacks {weights}, such as {missing[0]}.")
+
+
+@contextmanager
+def one_sentence(problem: str) -> Iterator[None]:
+    """Say so where anything fails inside: diffusers and transformers raise nearly everything over damaged files."""
+    try:
+        yield
+    except (CheckpointError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{problem}.") from error
 
 
 @contextmanager

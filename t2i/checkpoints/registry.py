@@ -98,7 +98,11 @@ def load(
 
         return WholePipeline(path, info, placement)
     scheduler = scheduler_config(found, read_manifest(path))
-    model: Model = _family_class(found)(_load_parts(found, placement), info, scheduler, placement, loras_dir)
+    from t2i.checkpoints.folder import one_sentence
+
+    parts = _load_parts(found, placement)
+    with one_sentence(f"The parts of {path.name} do not work together: a config.json belongs to something else"):
+        model: Model = _family_class(found)(parts, info, scheduler, placement, loras_dir)
     return model
 
 

@@ -26,7 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from t2i.api import CheckpointError
 from t2i.checkpoints.detect import Found
 from t2i.checkpoints.files import read_json
-from t2i.checkpoints.folder import LOADING_ERRORS, load_tokenizer, refuse_missing
+from t2i.checkpoints.folder import load_tokenizer, one_sentence, refuse_missing
 
 CONFIGS = Path(__file__).parent / "configs"
 _MERGES = CONFIGS / "clip_merges.txt"
@@ -138,10 +138,8 @@ def _empty(build: Callable[..., Any], config: Any) -> Any:
 
 def _fill(module: nn.Module, convert: Callable[[], Weights], dtype: torch.dtype | None, shown: str) -> nn.Module:
     wanted = module.state_dict()
-    try:
+    with one_sentence(f"{shown} cannot be read: its weights are not named as they should be"):
         weights = {_name_in(wanted, name): weight for name, weight in convert().items()}
-    except LOADING_ERRORS as error:
-        raise CheckpointError(f"{shown} cannot be read: its weights are not named as they should be.") from error
     refuse_missing(shown, [name for name in wanted if weights.get(name) is None])
     misfits = [name for name, weight in wanted.items() if weights[name].shape != weight.shape]
     if misfits:

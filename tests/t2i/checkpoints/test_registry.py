@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,6 +153,36 @@ def test_truncated_weights_are_refused(part: str, copy_of: Callable[[str], Path]
     file.write_bytes(file.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match=f"{file.name} is truncated"):
         load(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        ("unet", {"transformer_layers_per_block": "x"}, "The unet of sd cannot be loaded: its weights do not fit"),
+        (
+            "text_encoder",
+            {"num_attention_heads": "x"},
+            "The text_encoder of sd cannot be loaded: its weights do not fit",
+        ),
+        ("vae", {"scaling_factor": "x"}, "The parts of sd do not work together"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    config: str, change: dict[str, str], message: str, copy_of: Callable[[str], Path]
+) -> None:
+    folder = copy_of("sd")
+    file = folder / config / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CheckpointError, match=message):
+        load(folder, "cpu")
+
+
+def test_sd3_is_loaded_without_its_largest_text_encoder(copy_of: Callable[[str], Path], saved: Saved) -> None:
+    folder = copy_of("sd3")
+    index = json.loads((folder / "model_index.json").read_text())
+    absent = {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index | absent))
+    assert load(folder, "cpu").info.parameters < describe(saved("sd3")).parameters
 
 
 def test_an_unreadable_tokenizer_is_refused(copy_of: Callable[[str], Path]) -> None:
