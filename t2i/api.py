@@ -230,11 +230,17 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
     request_id: str
 
 
+class Prefetch(msgspec.Struct, frozen=True, kw_only=True, tag="prefetch"):
+    """Load a checkpoint that will soon be wanted, if there is room beside those in use; otherwise do nothing."""
+
+    checkpoint: str
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
     """Finish what is in flight, admit nothing more, then exit."""
 
 
-Command = Submit | Cancel | Drain
+Command = Submit | Cancel | Prefetch | Drain
 
 
 # --- events: worker -> client ---------------------------------------------------------------------------------------
@@ -261,6 +267,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """Sent every second by the worker's socket loop, so that silence means trouble."""
 
     ticks: int
+    """Steps it has done so far."""
+    busy: bool
+    """Whether it has something to do beside waiting, so that ticks must move on."""
 
 
 class Fatal(msgspec.Struct, frozen=True, kw_only=True, tag="fatal"):

@@ -34,6 +34,7 @@ from t2i.api import (
     ImageReady,
     InvalidRequest,
     Loaded,
+    Prefetch,
     Progress,
     RequestEvent,
     Submit,
@@ -201,6 +202,11 @@ class LocalEngine(Engine):
     async def cancel(self, request_id: str) -> None:
         if request_id in self._flights and self._worker is not None:
             self._worker.send(Cancel(request_id=request_id))
+
+    async def prefetch(self, checkpoint: str) -> None:
+        """Have a checkpoint loaded that will soon be wanted, if there is room beside those in use."""
+        if self.problem is None and self._worker is not None:
+            self._worker.send(Prefetch(checkpoint=checkpoint))
 
     # --- supervision ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -59,10 +59,12 @@ class Flight:
 
 
 class StepLoop:
-    """`submit`, `cancel` and `drain` may be called from any thread; `emit` is called from several."""
+    """`submit`, `cancel`, `prefetch` and `drain` may be called from any thread; `emit` is called from several."""
 
     def __init__(self, models: Models, emit: Callable[[Event], None], *, row_cap: int) -> None:
         self.ticks = 0
+        self.busy = False
+        """Whether it is at work, and not waiting for a request or a checkpoint."""
         self._models = models
         self._emit = emit
         self._row_cap = row_cap
@@ -70,6 +72,8 @@ class StepLoop:
         self._waiting: dict[str, list[Submit]] = {}
         """Requests whose checkpoint is being loaded, by its name."""
         self._flights: dict[str, Flight] = {}
+        self._landing: list[Flight] = []
+        """Requests whose pictures are being made."""
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._draining = False
 
@@ -78,6 +82,9 @@ class StepLoop:
 
     def cancel(self, request_id: str) -> None:
         self._inbox.put(partial(self._cancel, request_id))
+
+    def prefetch(self, checkpoint: str) -> None:
+        self._inbox.put(partial(self._prefetch, checkpoint))
 
     def drain(self) -> None:
         self._inbox.put(self._begin_drain)
@@ -96,13 +103,14 @@ class StepLoop:
     def _take_in(self) -> None:
         """Do what was posted; with nothing to step, wait for it."""
         if not self._flights:
-            self._inbox.get()()
-        while True:
-            try:
-                action = self._inbox.get_nowait()
-            except Empty:
-                return
+            self.busy = bool(self._landing)
+            action = self._inbox.get()
+            self.busy = True
             action()
+        with suppress(Empty):
+            while True:
+                self._inbox.get_nowait()()
+        self._models.settle(self._in_use)
 
     # --- what is posted -------------------------------------------------------------------------------------------
 
@@ -117,10 +125,16 @@ class StepLoop:
             elif name in self._waiting:
                 self._waiting[name].append(submit)
             else:
-                busy = frozenset(flight.submit.checkpoint for flight in self._flights.values())
-                future = self._models.load(name, busy=busy)
-                self._waiting[name] = [submit]
-                future.add_done_callback(lambda done: self._inbox.put(partial(self._loaded, name, done)))
+                self._await(name, self._models.load(name, busy=self._in_use))
+                self._waiting[name].append(submit)
+
+    def _prefetch(self, name: str) -> None:
+        if future := self._models.prefetch(name, busy=self._in_use):
+            self._await(name, future)
+
+    def _await(self, name: str, future: Future[AnyModel]) -> None:
+        self._waiting[name] = []
+        future.add_done_callback(lambda done: self._inbox.put(partial(self._loaded, name, done)))
 
     def _loaded(self, name: str, future: Future[AnyModel]) -> None:
         waiting = self._waiting.pop(name)
@@ -185,6 +199,7 @@ class StepLoop:
     def _land(self, flight: Flight) -> None:
         """All steps are done: the slot is free, and the pictures are made on the encoder thread."""
         del self._flights[flight.sequence.request_id]
+        self._landing.append(flight)
         self._encoder.submit(self._deliver, flight)
 
     def _deliver(self, flight: Flight) -> None:
@@ -195,6 +210,13 @@ class StepLoop:
             self._emit(Done(request_id=request_id, seconds=time.monotonic() - flight.started))
         except Exception as error:
             self._emit(failure(request_id, error))
+        finally:
+            self._inbox.put(partial(self._landing.remove, flight))
+
+    @property
+    def _in_use(self) -> frozenset[str]:
+        """Checkpoints that must stay where they are."""
+        return frozenset(flight.submit.checkpoint for flight in [*self._flights.values(), *self._landing])
 
     # --- failures -------------------------------------------------------------------------------------------------
 

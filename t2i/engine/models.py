@@ -64,3 +64,9 @@ class Models:
 
     def add(self, name: str, model: AnyModel) -> None:
         self._loaded[name] = model
+
+    def prefetch(self, name: str, *, busy: frozenset[str]) -> Future[AnyModel] | None:
+        return None
+
+    def settle(self, busy: frozenset[str]) -> None:
+        pass

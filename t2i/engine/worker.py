@@ -20,7 +20,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from t2i.api import PROTOCOL_VERSION, Cancel, Drain, Event, Failed, Fatal, Hardware, Heartbeat, Hello, Submit, T2IError
+from t2i.api import (
+    PROTOCOL_VERSION,
+    Cancel,
+    Drain,
+    Event,
+    Failed,
+    Fatal,
+    Hardware,
+    Heartbeat,
+    Hello,
+    Prefetch,
+    Submit,
+    T2IError,
+)
 from t2i.engine import protocol
 
 if TYPE_CHECKING:
@@ -148,6 +161,8 @@ async def obey(reader: asyncio.StreamReader, steps: StepLoop, emit: Callable[[Ev
                 steps.submit(command)
             case Cancel(request_id=request_id):
                 steps.cancel(request_id)
+            case Prefetch(checkpoint=checkpoint):
+                steps.prefetch(checkpoint)
             case Drain():
                 steps.drain()
             case None:
@@ -157,7 +172,7 @@ async def obey(reader: asyncio.StreamReader, steps: StepLoop, emit: Callable[[Ev
 async def heartbeat(steps: StepLoop, emit: Callable[[Event], None]) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
-        emit(Heartbeat(ticks=steps.ticks))
+        emit(Heartbeat(ticks=steps.ticks, busy=steps.busy))
 
 
 async def first_to_end(*parts: Coroutine[Any, Any, None]) -> None:
