@@ -1,0 +1,1 @@
+"""How fast pictures come, measured against what one would use instead: `t2i bench`."""

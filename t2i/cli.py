@@ -1,4 +1,4 @@
-"""`t2i generate | checkpoints | train`: the library from a terminal."""
+"""`t2i generate | checkpoints | train | bench`: the library from a terminal."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        code: int | None = arguments.run(arguments)
     except T2IError as error:
         print(f"t2i: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_generate(commands.add_parser("generate", help="draw pictures from a prompt"))
     checkpoints.add_commands(commands.add_parser("checkpoints", help="list, add, verify or convert checkpoints"))
     training.add_commands(commands.add_parser("train", help="make the embedded checkpoint"))
+    _add_bench(commands.add_parser("bench", help="measure this machine against diffusers and whole-job queues"))
     return parser
 
 
@@ -184,6 +185,32 @@ def _starting_picture(arguments: argparse.Namespace) -> tuple[bytes | None, byte
         decode_picture(_read(arguments.image) or b""), *arguments.outpaint, multiple=_OUTPAINT_MULTIPLE
     )
     return encode_png(picture), encode_png(mask)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", choices=("cpu", "gpu"), required=True, help="what to measure, and on what")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure; gpu resumes from beside it")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw the figures")
+    parser.add_argument("--small", action="store_true", help="tiny networks and few jobs, to try the suite itself")
+    parser.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    """The exit code says whether every gate holds."""
+    for file in (arguments.json, arguments.plots):
+        if file and not file.absolute().parent.is_dir():
+            raise T2IError(f"There is no folder {file.parent} to write to.")
+    try:
+        from benchmarks import suites
+    except ModuleNotFoundError as error:
+        if error.name != "benchmarks":
+            raise
+        raise T2IError("The benchmark is not part of an installed package: run it where the repository is.") from error
+
+    def say(what: str) -> None:
+        print(what, file=sys.stderr, flush=True)
+
+    return suites.run(arguments.suite, arguments.json, arguments.plots, small=arguments.small, say=say)
 
 
 def _read(file: Path | None) -> bytes | None:

@@ -1,0 +1,104 @@
+"""Everything one run finds about one subject, as one JSON object."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from benchmarks import compiled, latency, measure
+from benchmarks.arms import COMPILED, EXACT, OURS, PLAIN, STATIC, WHOLE
+from benchmarks.replay import Log
+from benchmarks.study import CHECKED_LOAD, Study, others
+from benchmarks.traces import Mix
+
+Figures = dict[str, Any]
+ALL_ARMS = (PLAIN, WHOLE, OURS, STATIC, EXACT)
+HARD_ARMS = (PLAIN, OURS)
+"""Enough for grids of four, which take long."""
+
+
+def equality(study: Study) -> Figures:
+    return {"relative_error": study.equality(), "tolerance": study.subject.tolerance}
+
+
+def speed(study: Study) -> Figures:
+    """The network, the sampler and what surrounds them, without anybody waiting."""
+    grid, previews = study.grid(), study.previews()
+    return {
+        "network": study.network(),
+        "grid_seconds": _rounded(grid),
+        "grid_ratio": round(grid[OURS] / grid[PLAIN], 4),
+        "preview_seconds": _rounded(previews),
+        "preview_share": round(previews["with"] / previews["without"] - 1, 4),
+    }
+
+
+def saturation(study: Study, mix: Mix, jobs: int, arms: tuple[str, ...]) -> dict[str, float]:
+    return study.saturation(mix, jobs, arms)
+
+
+def compiled_arm(study: Study, mix: Mix, jobs: int, limit: float | None) -> Figures:
+    """Arm 2; `limit` is how many seconds compiling may take, None for as long as it needs."""
+    if limit is not None:
+        study.say(f"trying for {limit:.0f} s to compile the network of diffusers")
+        if not compiled.fits_into(limit, study.device):
+            return {"skipped": f"Compiling the network took more than {limit:.0f} s."}
+    found = study.compile()
+    return {**found, "images_per_second": study.saturation(mix, jobs, (COMPILED, OURS))}
+
+
+def latencies(study: Study, images: int) -> Figures:
+    """Simulated from the steps that this run measured."""
+    return {
+        "capacity_jobs_per_second": round(study.capacity(images), 4),
+        "simulated_jobs": study.effort.simulated,
+        "loads": {
+            str(load): {name: _with_joins(log, name) for name, log in logs.items()}
+            for load, logs in study.over_load(images)
+        },
+    }
+
+
+def checked(study: Study) -> Figures:
+    """A short trace really drawn, beside the same one simulated."""
+    logs = study.checked()
+    return {
+        "load": CHECKED_LOAD,
+        "real": {name: _with_joins(real, name) for name, (real, _) in logs.items()},
+        "simulated": {name: _with_joins(simulated, name) for name, (_, simulated) in logs.items()},
+        "simulated_mean_is_off_by": {
+            name: round(abs(latency.mean(simulated) / latency.mean(real) - 1), 4)
+            for name, (real, simulated) in logs.items()
+        },
+    }
+
+
+def flood(study: Study) -> Figures:
+    """What a user who floods does to seven others."""
+    logs = study.flood()
+    light, flooded = (latency.percentile(logs[name], 95, others) for name in ("light", "flooded"))
+    return {
+        "others_p95_seconds": {"light": round(light, 4), "flooded": round(flooded, 4)},
+        "others_p95_ratio": round(flooded / light, 4),
+        "flooded": latency.summarise(logs["flooded"]),
+    }
+
+
+def loading(study: Study) -> Figures:
+    study.say("loading from disk")
+    return {"disk_seconds": round(statistics.median(study.load_seconds() for _ in range(3)), 4)}
+
+
+def memory(study: Study) -> Figures:
+    return dict(measure.peak_memory(study.device))
+
+
+def _with_joins(log: Log, arm: str) -> Figures:
+    summary = latency.summarise(log)
+    if arm == OURS:
+        summary["join_steps"] = latency.join_delays(log)
+    return summary
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}

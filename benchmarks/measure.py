@@ -1,0 +1,160 @@
+"""Stopwatches: what a step, a job, a preview or a load takes, and what the device could do at best."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.plain import Plain
+from benchmarks.simulation import Costs
+from benchmarks.traces import PROMPTS, Mix
+from t2i.api import GenerationRequest
+from t2i.engine import runner
+from t2i.families.model import Model
+from t2i.imaging.encode import encode_png
+
+WITHIN = 1.05
+"""B* is the smallest batch whose time for a row is that close to the best."""
+
+Work = Callable[[], object]
+
+
+def timed(work: Work, device: torch.device) -> float:
+    """Seconds, waiting for the device too."""
+    _finish(device)
+    began = time.perf_counter()
+    work()
+    _finish(device)
+    return time.perf_counter() - began
+
+
+def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, float]:
+    """The median seconds of each, in turns A B A B after one round that does not count, so that a machine which is
+    busy for a while slows all of them alike."""
+    for work in works.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            times[name].append(timed(work, device))
+    return {name: sorted(taken)[len(taken) // 2] for name, taken in times.items()}
+
+
+def forward_times(
+    model: Model, plain: Plain, mix: Mix, rows: Iterable[int], rounds: int
+) -> dict[str, dict[int, float]]:
+    """Seconds of one engine step and of one forward of arm 1's network, by the rows of the batch."""
+    found: dict[str, dict[int, float]] = {"ours": {}, "diffusers": {}}
+    for count in rows:
+        sequences = _in_flight(model, mix, count, rounds + 2)
+        works: dict[str, Work] = {
+            "diffusers": partial(plain.forward, count),
+            "ours": partial(runner.step, model, sequences),
+        }
+        for name, seconds in interleaved(works, rounds, model.device).items():
+            found[name][count] = seconds
+    return found
+
+
+def best_rows(times: dict[int, float]) -> int:
+    """B* by the engine's rule."""
+    best = min(seconds / rows for rows, seconds in times.items())
+    return min(rows for rows, seconds in times.items() if seconds / rows <= WITHIN * best)
+
+
+def costs(
+    model: Model, plain: Plain, mix: Mix, *, steps: dict[int, float], images: Iterable[int], rounds: int
+) -> Costs:
+    """What a simulation has to know, beside the steps already measured."""
+    few, many = 1, 5
+    whole: dict[int, tuple[float, float]] = {}
+    for count in images:
+        for scale in (1.0, 3.0):
+            works: dict[str, Work] = {
+                str(steps): partial(_plain_job, plain, _request(mix, count, steps, scale)) for steps in (few, many)
+            }
+            taken = interleaved(works, rounds, model.device)
+            step = (taken[str(many)] - taken[str(few)]) / (many - few)
+            whole[count * (1 if scale == 1.0 else 2)] = max(0.0, taken[str(few)] - step), step
+    request = _request(mix, 1, 2, 3.0)
+    done = runner.admit(model, request, "done")
+    runner.step(model, [done])
+    half = runner.admit(model, request, "half")
+    runner.step(model, [half])
+    runner.step(model, [done])
+    parts: dict[str, Work] = {
+        "admit": lambda: runner.admit(model, request, "admitted"),
+        "preview": lambda: runner.preview(model, half),
+        "finish": lambda: runner.results(model, done),
+    }
+    return Costs(steps=steps, plain=whole, **interleaved(parts, rounds, model.device))
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, side: int, rounds: int) -> float:
+    """FLOP/s of the best of several square matrix products."""
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    with torch.inference_mode():
+        left @ right
+        return 2 * side**3 / min(timed(lambda: left @ right, device) for _ in range(rounds))
+
+
+def flops(work: Work) -> int:
+    """Floating-point operations of matrix products, convolutions and attention."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Gigabytes at most so far: resident in this process, and allocated on the card."""
+    # Linux counts in kilobytes, macOS in bytes.
+    unit = 1e9 if sys.platform == "darwin" else 1e6
+    found = {"resident_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 3)}
+    if device.type == "cuda":
+        found["cuda_gb"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 3)
+    return found
+
+
+@contextmanager
+def stopwatch(found: dict[str, Any], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    found[name] = round(time.perf_counter() - began, 3)
+
+
+def _in_flight(model: Model, mix: Mix, rows: int, steps: int) -> list[runner.Job]:
+    """Requests of one picture that take `rows` together."""
+    scales = [3.0] * (rows // 2) + [1.0] * (rows % 2)
+    return [
+        runner.admit(model, _request(mix, 1, steps, scale, index), str(index)) for index, scale in enumerate(scales)
+    ]
+
+
+def _request(mix: Mix, images: int, steps: int, scale: float, seed: int = 0) -> GenerationRequest:
+    return GenerationRequest(
+        prompt=PROMPTS[0],
+        images=images,
+        steps=steps,
+        guidance_scale=scale,
+        sampler=mix.samplers[0],
+        seed=seed,
+        width=mix.size,
+    )
+
+
+def _plain_job(plain: Plain, request: GenerationRequest) -> None:
+    for picture in plain.draw(request):
+        encode_png(picture)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

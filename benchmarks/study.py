@@ -1,0 +1,238 @@
+"""One checkpoint measured from every side, part by part; what is asked of the figures is in `suites`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+
+import t2i.checkpoints
+from benchmarks import arms, measure
+from benchmarks.arms import COMPILED, OURS, PLAIN, STATIC, WHOLE
+from benchmarks.compiled import compile_plain
+from benchmarks.replay import PREVIEW_EVERY, Engine, Log, RealClock, Record
+from benchmarks.simulation import Costs
+from benchmarks.subjects import Subject
+from benchmarks.traces import FLOOD, Job, Mix, flooded, poisson
+from t2i.api import Event, GenerationRequest, Hardware
+from t2i.engine import runner
+from t2i.engine.loop import StepLoop
+from t2i.engine.models import Models
+from t2i.engine.worker import ROWS_PER_TICK
+
+SEED = 7
+LOADS = (0.5, 0.7, 0.95, 1.5)
+"""Shares of what arm 1 can do with single pictures, or with grids of four."""
+CHECKED_LOAD = 0.7
+LIGHT_LOAD, FLOOD_LOAD, LIGHT_USERS = 0.5, 1.0, 7
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to look: more is less noisy."""
+
+    rounds: int
+    """Repetitions of what takes less than a second."""
+    decks: int
+    """Times that each arm draws a deck of twenty jobs; jobs of four pictures are drawn half as often."""
+    checked: int
+    """Jobs of the real replay that the simulation is held against."""
+    simulated: int
+    """Jobs of a simulated trace."""
+    peak_side: int
+    """Rows and columns of the matrices whose product says what the device can do."""
+
+
+class Study:
+    """Figures of one subject. Parts are measured when first asked for; `say` is told what is going on."""
+
+    def __init__(self, subject: Subject, effort: Effort, say: Callable[[str], None]) -> None:
+        self.subject, self.effort, self.say = subject, effort, say
+        self.device = subject.model.device
+        self.row_cap = ROWS_PER_TICK[self.device.type]
+        self._engine = Engine(self._loop, subject.name)
+        self._real = arms.real(subject.model, subject.plain, self._engine)
+
+    def _loop(self, emit: Callable[[Event], None]) -> StepLoop:
+        models = Models(None, Hardware(device=str(self.device)))
+        models.add(self.subject.name, self.subject.model)
+        return StepLoop(models, emit, row_cap=self.row_cap)
+
+    def mix(self, images: int) -> Mix:
+        return replace(self.subject.mix, images=images)
+
+    # --- the pictures are the same --------------------------------------------------------------------------------
+
+    def equality(self) -> float:
+        """The largest relative error of latents against arm 1, of requests stepped together with unlike settings."""
+        self.say("comparing pictures with those of diffusers")
+        samplers = [name for name in self.subject.mix.samplers if name != "euler_a"]  # draws noise of its own
+        requests = [
+            GenerationRequest(
+                prompt=f"a red apple number {index}",
+                images=1 + index % 2,
+                steps=steps,
+                sampler=samplers[index % len(samplers)],
+                guidance_scale=scale,
+                seed=SEED + index,
+                width=self.subject.mix.size,
+            )
+            for index, (steps, scale) in enumerate([(4, 1.0), (8, 3.0), (8, 7.5), (20, 2.0)])
+        ]
+        model = self.subject.model
+        sequences = [runner.Sequence(model, request, request.prompt, None) for request in requests]
+        while flying := [sequence for sequence in sequences if not sequence.finished]:
+            runner.step(model, [*flying])
+        return max(
+            _relative_error(sequence.latents, self.subject.plain.latents(request))
+            for sequence, request in zip(sequences, requests, strict=True)
+        )
+
+    # --- the network ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def step_times(self) -> dict[str, dict[int, float]]:
+        self.say("timing steps")
+        subject = self.subject
+        return measure.forward_times(subject.model, subject.plain, subject.mix, subject.rows, self.effort.rounds)
+
+    @cached_property
+    def costs(self) -> Costs:
+        self.say("timing the rest of a job")
+        subject, steps = self.subject, self.step_times["ours"]
+        return measure.costs(
+            subject.model, subject.plain, subject.mix, steps=steps, images=(1, 4), rounds=self.effort.rounds
+        )
+
+    def network(self) -> dict[str, Any]:
+        subject = self.subject
+        peak = measure.matmul_peak(self.device, subject.dtype, self.effort.peak_side, self.effort.rounds)
+        work = {rows: measure.flops(partial(subject.plain.forward, rows)) for rows in subject.rows}
+        return {
+            "matmul_peak_tflops": round(peak / 1e12, 4),
+            "gflop_per_row": round(work[1] / 1e9, 3),
+            "best_rows": {name: measure.best_rows(times) for name, times in self.step_times.items()},
+            "step_seconds": {name: _rounded(times) for name, times in self.step_times.items()},
+            "utilisation": {
+                name: _rounded({rows: work[rows] / seconds / peak for rows, seconds in times.items()})
+                for name, times in self.step_times.items()
+            },
+            "costs": {name: value for name, value in asdict(self.costs).items() if name != "steps"},
+        }
+
+    def grid(self) -> dict[str, float]:
+        """Seconds for a grid of four, drawn by arm 1 and by the engine's steps, without making files of it."""
+        self.say("drawing grids of four")
+        subject = self.subject
+        request = GenerationRequest(
+            prompt="a red apple",
+            images=4,
+            steps=20,
+            seed=SEED,
+            sampler=subject.mix.samplers[0],
+            guidance_scale=3.0,
+            width=subject.mix.size,
+        )
+
+        def ours() -> None:
+            sequence = runner.admit(subject.model, request, "grid")
+            while not sequence.finished:
+                runner.step(subject.model, [sequence])
+
+        works: dict[str, measure.Work] = {PLAIN: lambda: subject.plain.latents(request), OURS: ours}
+        return measure.interleaved(works, self.effort.rounds, self.device)
+
+    def previews(self) -> dict[str, float]:
+        """Seconds of a request of twenty steps by itself in the real loop, with previews and without."""
+        self.say("timing previews")
+        (job,) = poisson(replace(self.subject.mix, deck=(20,), guidance=(3.0,)), 1, 1.0, SEED)
+
+        def draw(every: int) -> None:
+            self._engine.replay([job], RealClock(), preview_every=every)
+
+        works: dict[str, measure.Work] = {"with": partial(draw, PREVIEW_EVERY), "without": partial(draw, 0)}
+        return measure.interleaved(works, self.effort.rounds, self.device)
+
+    # --- throughput -----------------------------------------------------------------------------------------------
+
+    def compile(self) -> dict[str, Any]:
+        """Make arm 2 of arm 1, which from now on is compiled; measure arm 1 before."""
+        self.say("compiling the network of diffusers")
+        found: dict[str, Any] = {}
+        compile_plain(self.subject.plain, self.device, found)
+        self._real[COMPILED] = arms.one_at_a_time(self.subject.plain)
+        return found
+
+    def saturation(self, mix: Mix, jobs: int, chosen: tuple[str, ...]) -> dict[str, float]:
+        """Images a second of each arm when everything is asked for at once: whole decks in turns A B A B."""
+        seconds = dict.fromkeys(chosen, 0.0)
+        rounds = -(-jobs // len(mix.deck))
+        each = min(jobs, len(mix.deck))
+        for turn in range(rounds):
+            trace = poisson(mix, each, float("inf"), SEED + turn)
+            for name in chosen:
+                self.say(f"{mix.images} to a job at saturation, turn {turn + 1} of {rounds}: {name}")
+                seconds[name] += self._real[name](trace, RealClock()).seconds
+        return {name: round(rounds * each * mix.images / taken, 4) for name, taken in seconds.items()}
+
+    # --- latency --------------------------------------------------------------------------------------------------
+
+    def capacity(self, images: int) -> float:
+        """Jobs a second of arm 1, by what its jobs were measured to take."""
+        trace = poisson(self.mix(images), 200, float("inf"), SEED)
+        return len(trace) / self._simulate(PLAIN, trace).seconds
+
+    def over_load(self, images: int) -> Iterator[tuple[float, dict[str, Log]]]:
+        """Simulated replays of every arm at every load."""
+        capacity = self.capacity(images)
+        for load in LOADS:
+            self.say(f"{images} to a job at load {load}: {self.effort.simulated} jobs, simulated")
+            trace = poisson(self.mix(images), self.effort.simulated, load * capacity, SEED)
+            yield load, {name: self._simulate(name, trace) for name in (PLAIN, STATIC, WHOLE, OURS)}
+
+    def checked(self) -> dict[str, tuple[Log, Log]]:
+        """Whole jobs and ours, really drawn and simulated, on one trace of single pictures."""
+        trace = poisson(self.mix(1), self.effort.checked, CHECKED_LOAD * self.capacity(1), SEED)
+        found = {}
+        for name in (WHOLE, OURS):
+            self.say(f"{len(trace)} jobs at load {CHECKED_LOAD}, really drawn: {name}")
+            found[name] = self._real[name](trace, RealClock()), self._simulate(name, trace)
+        return found
+
+    def flood(self) -> dict[str, Log]:
+        """Seven light users, alone and beside one who floods; simulated, ours."""
+        self.say("one user floods, simulated")
+        capacity, mix = self.capacity(1), self.mix(1)
+        light = poisson(mix, self.effort.simulated // 4, LIGHT_LOAD * capacity, SEED, users=LIGHT_USERS)
+        both = flooded(light, mix, FLOOD_LOAD * capacity, SEED + 1)
+        return {"light": self._simulate(OURS, light), "flooded": self._simulate(OURS, both)}
+
+    def _simulate(self, arm: str, trace: list[Job]) -> Log:
+        return arms.simulated(self.costs, self.row_cap)[arm](trace)
+
+    # --- loading --------------------------------------------------------------------------------------------------
+
+    def load_seconds(self) -> float:
+        """From disk to the device, by a process that has read the files before."""
+        began = time.perf_counter()
+        t2i.checkpoints.load(
+            self.subject.folder, str(self.device), dtype=str(self.subject.dtype).removeprefix("torch.")
+        )
+        return time.perf_counter() - began
+
+
+def others(record: Record) -> bool:
+    """Whoever does not flood."""
+    return record.job.user != FLOOD
+
+
+def _relative_error(ours: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((ours - expected).norm() / expected.norm())
+
+
+def _rounded(values: dict[int, float]) -> dict[str, float]:
+    return {str(rows): round(value, 5) for rows, value in values.items()}
