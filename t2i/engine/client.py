@@ -30,6 +30,7 @@ from t2i.api import (
     Failed,
     GenerationRequest,
     Hardware,
+    Heartbeat,
     Hello,
     ImageReady,
     InvalidRequest,
@@ -42,6 +43,7 @@ from t2i.api import (
 )
 from t2i.engine.process import WorkerProcess
 from t2i.engine.protocol import ProtocolError
+from t2i.engine.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,9 @@ class Supervision:
     """How long loading the default checkpoint may take."""
     silence: float = 15.0
     """A worker that sends nothing for so long, not even a heartbeat, is killed."""
+    stall: float | None = None
+    """So is one that is in one step for so long, and for ten times longer than in any before; None: two minutes, and
+    ten on a CPU."""
     pauses: tuple[float, ...] = (1.0, 4.0, 16.0, 60.0)
     """Wait after the first, second, ... crash of the last `window` seconds; one crash more opens the circuit."""
     window: float = 600.0
@@ -92,7 +97,11 @@ class Supervision:
 
 
 class LocalEngine(Engine):
-    """A worker process on this machine that is started again whenever it ends."""
+    """A worker process on this machine that is started again whenever it ends.
+
+    The budgets are bytes of weights that may be on the device, and that may rest in main memory beside it; None leaves
+    a share of each for other things.
+    """
 
     def __init__(
         self,
@@ -100,11 +109,14 @@ class LocalEngine(Engine):
         checkpoints_dir: Path | None = None,
         default: str = "embedded",
         hardware: Hardware | None = None,
+        device_budget: int | None = None,
+        memory_budget: int | None = None,
         supervision: Supervision = Supervision(),
     ) -> None:
         self._checkpoints_dir = checkpoints_dir
         self._default = default
         self._hardware = hardware or Hardware()
+        self._budgets = {"--device-budget": device_budget, "--memory-budget": memory_budget}
         self._supervision = supervision
         self._supervisor: asyncio.Task[None] | None = None
         self._worker: WorkerProcess | None = None
@@ -216,6 +228,9 @@ class LocalEngine(Engine):
             if value:
                 flag = f"--{name.replace('_', '-')}"
                 command += [flag] if value is True else [flag, value]
+        for flag, budget in self._budgets.items():
+            if budget is not None:
+                command += [flag, str(budget)]
         if self._checkpoints_dir is not None:
             command += ["--checkpoints-dir", str(self._checkpoints_dir)]
         return command
@@ -250,8 +265,12 @@ class LocalEngine(Engine):
             if not isinstance(hello, Hello):
                 raise ProtocolError("The engine process did not begin with its greeting.")
             self._greet(hello)
+            watchdog = Watchdog(hello, self._supervision.stall)
             while True:
-                self._take(await self._worker.receive(self._supervision.silence))
+                event = await self._worker.receive(self._supervision.silence)
+                if isinstance(event, Heartbeat):
+                    watchdog.hear(event)
+                self._take(event)
         except EngineError as error:
             return str(error)
         finally:

@@ -1,30 +1,84 @@
-"""The checkpoints in memory: loaded when a request first needs one, by one thread, so that stepping never waits."""
+"""The checkpoints in memory: loaded when a request first needs one, by one thread, so that stepping never waits.
+
+Models that have to leave their device for others rest in main memory while there is room, and come back from there.
+"""
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import torch
 
 from t2i import checkpoints
-from t2i.api import CheckpointError, CheckpointInfo, Hardware
+from t2i.api import CheckpointError, CheckpointInfo, EngineError, Hardware
+from t2i.checkpoints.registry import pick_device, pick_dtype
+from t2i.engine.residence import Residence
 from t2i.families.pipeline import AnyModel
+
+DEVICE_SHARE = 0.6
+"""Of a graphics card's memory for weights; the rest is for what a step computes."""
+MEMORY_SHARE = 0.5
+"""Of the machine's memory for weights, those of models that compute there or those of models at rest."""
+
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+@dataclass
+class _Load:
+    """A model that is wanted on the device."""
+
+    name: str
+    path: Path
+    size: int
+    """Bytes; an estimate where it was never loaded before."""
+    residence: Residence | None
+    """Where it rests, if it does."""
+    future: Future[AnyModel] = field(default_factory=Future)
 
 
 class Models:
-    """Loaded models by name, the least recently used first. Not thread-safe: it belongs to the stepping thread."""
+    """Loaded models by name. Not thread-safe: it belongs to the stepping thread, and has a loader thread of its own.
 
-    def __init__(self, checkpoints_dir: Path | None, hardware: Hardware, *, keep: int = 2) -> None:
+    Whoever is used least recently leaves the device when another model needs the room, but never while it is `busy`:
+    then the other one waits, and whoever asks anew for the busy one waits behind it. Budgets are bytes of weights:
+    `device_budget` on the device, `memory_budget` for those that rest in main memory, which is 0 where the device is
+    main memory; None derives them from the machine. A model that is larger than the whole budget is loaded alone.
+    """
+
+    def __init__(
+        self,
+        checkpoints_dir: Path | None,
+        hardware: Hardware,
+        *,
+        device_budget: int | None = None,
+        memory_budget: int | None = None,
+    ) -> None:
+        """Raises EngineError for a device that this machine does not have."""
         self._checkpoints_dir = checkpoints_dir
         self._hardware = hardware
-        self._keep = keep
-        self._loaded: dict[str, AnyModel] = {}
+        self._device = pick_device(hardware.device)
+        self._device_budget = default_device_budget(self._device) if device_budget is None else device_budget
+        self._memory_budget = default_memory_budget(self._device) if memory_budget is None else memory_budget
+        self._present: dict[str, Residence] = {}
+        """On the device, the least recently used first."""
+        self._resting: dict[str, Residence] = {}
+        """In main memory, those that left the device first come first."""
+        self._wanted: dict[str, _Load] = {}
+        """Waiting for room, in the order in which they were asked for."""
+        self._coming: dict[str, _Load] = {}
+        """Being loaded; the loader thread makes room before."""
+        self._leaving: frozenset[str] = frozenset()
+        """Busy models that have to go next."""
+        self._sizes: dict[str, int] = {}
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        return tuple(self._loaded)
+        return tuple(self._present)
 
     def describe(self) -> tuple[tuple[CheckpointInfo, ...], tuple[str, ...]]:
         """What can be loaded, and one sentence for each checkpoint that is damaged."""
@@ -39,34 +93,161 @@ class Models:
         return tuple(infos), tuple(problems)
 
     def get(self, name: str) -> AnyModel | None:
-        """The model when it is in memory; that counts as a use."""
-        model = self._loaded.pop(name, None)
-        if model is not None:
-            self._loaded[name] = model
-        return model
+        """The model when it is on the device and may stay there; that counts as a use."""
+        if name in self._leaving or name not in self._present:
+            return None
+        self._present[name] = residence = self._present.pop(name)
+        return residence.model
 
     def load(self, name: str, *, busy: frozenset[str] = frozenset()) -> Future[AnyModel]:
-        """Begin to load a checkpoint and make room for it; models named in `busy` stay. `add` the result.
+        """Have a model brought to the device as soon as there is room; those named in `busy` stay. `add` the result.
 
-        Raises CheckpointError at once when no checkpoint has that name, and through the future when it is damaged.
+        Raises CheckpointError at once when no checkpoint has that name, and through the future when it is damaged;
+        EngineError (code "memory") through the future when it does not fit.
         """
         # Only listed names are ever opened: a request must not read any path it likes.
         known = checkpoints.available(self._checkpoints_dir)
         if name not in known:
             raise CheckpointError(f"There is no checkpoint {name!r}; there is {', '.join(known)}.")
-        idle = [other for other in self._loaded if other not in busy]
-        for other in idle[: max(0, len(self._loaded) + 1 - self._keep)]:
-            del self._loaded[other]
-        return self._loader.submit(self._read, known[name])
+        for other, residence in self._present.items():
+            self._sizes[other] = residence.measure()
+        load = self._wanted[name] = _Load(name, known[name], self._size(name, known[name]), None)
+        self.settle(busy)
+        return load.future
+
+    def prefetch(self, name: str, *, busy: frozenset[str]) -> Future[AnyModel] | None:
+        """Load a model if there is room beside those that are busy and nobody waits for any; None otherwise."""
+        path = checkpoints.available(self._checkpoints_dir).get(name)
+        if path is None or self._wanted or name in self._present or name in self._coming:
+            return None
+        if self._size(name, path) + self._taken(only=busy) > self._device_budget:
+            return None
+        return self.load(name, busy=busy)
+
+    def add(self, name: str, model: AnyModel) -> None:
+        """Have a model that came to the device answer to its name."""
+        load = self._coming.pop(name, None)
+        residence = load.residence if load is not None and load.residence is not None else Residence(model)
+        self._present[name] = residence
+        self._sizes[name] = residence.size
+        if self._resting_bytes() > self._memory_budget:
+            residence.forget_copy()
+
+    def settle(self, busy: frozenset[str]) -> None:
+        """Begin to load what waits and fits now. To be called whenever a model may have ceased to be busy."""
+        self._coming = {name: load for name, load in self._coming.items() if not _failed(load.future)}
+        self._leaving = frozenset()
+        while self._wanted:
+            load = next(iter(self._wanted.values()))
+            if model := self.get(load.name):
+                load.future.set_result(model)
+                del self._wanted[load.name]
+                continue
+            # From now on it does not count as resting, so that nobody who leaves for it takes its place there.
+            load.residence = self._resting.pop(load.name, load.residence)
+            if not self._make_room(load.size, busy):
+                return
+            self._coming[load.name] = self._wanted.pop(load.name)
+            self._loader.submit(self._bring, load)
+
+    # --- room -----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, size: int, busy: frozenset[str]) -> bool:
+        """Whether a model of this size may come now; who has to leave for it is gone, or leaves next."""
+        taken = self._taken()
+        idle = [name for name in self._present if name not in busy]
+        for name in idle:
+            if taken + size <= self._device_budget:
+                return True
+            self._evict(name)
+            taken -= self._sizes[name]
+        for name in [name for name in self._present if name in busy]:
+            if taken + size <= self._device_budget:
+                break
+            self._leaving |= {name}
+            taken -= self._sizes[name]
+        return not self._leaving and (taken + size <= self._device_budget or not self._coming)
+
+    def _taken(self, only: frozenset[str] | None = None) -> int:
+        """Bytes on the device, of all models or of those named, and of those that come."""
+        present = sum(self._sizes[name] for name in self._present if only is None or name in only)
+        return present + sum(load.size for load in self._coming.values())
+
+    def _evict(self, name: str) -> None:
+        """Let a model rest in main memory if it fits there, at the cost of those that have rested for longer."""
+        leaving = self._present.pop(name)
+        if leaving.size > self._memory_budget:
+            self._loader.submit(leaving.discard)
+            return
+        # Copies of what is on the device anyway are of less use than models at rest.
+        for other in self._present.values():
+            if self._resting_bytes() + leaving.size > self._memory_budget:
+                other.forget_copy()
+        while self._resting_bytes() + leaving.size > self._memory_budget:
+            self._loader.submit(self._resting.pop(next(iter(self._resting))).discard)
+        self._resting[name] = leaving
+        self._loader.submit(leaving.park)
+
+    def _resting_bytes(self) -> int:
+        resting = sum(residence.size for residence in self._resting.values())
+        return resting + sum(residence.copied for residence in self._present.values())
+
+    def _size(self, name: str, path: Path) -> int:
+        """Bytes of a model's weights: as they were the last time, else by what its files say."""
+        if name not in self._sizes:
+            try:
+                info = checkpoints.describe(path)
+            except CheckpointError:
+                return 0  # loading it will say what ails it
+            # Cascades compute in float32 whatever the precision of others is.
+            dtype = torch.float32 if info.family == "cascade" else pick_dtype(self._hardware.dtype, self._device)
+            self._sizes[name] = info.parameters * dtype.itemsize
+        return self._sizes[name]
+
+    # --- the loader thread ----------------------------------------------------------------------------------------
+
+    def _bring(self, load: _Load) -> None:
+        try:
+            model = load.residence.restore() if load.residence is not None else None
+            if model is None:
+                model = self._read(load.path)
+                load.residence = Residence(model)
+        except (MemoryError, torch.OutOfMemoryError):
+            message = f"There is not enough memory to load {load.name}: try again later, or use a smaller checkpoint."
+            load.residence = None
+            load.future.set_exception(EngineError(message, code="memory", retryable=True))
+        except BaseException as error:
+            load.future.set_exception(error)
+        else:
+            load.future.set_result(model)
 
     def _read(self, path: Path) -> AnyModel:
         return checkpoints.load(path, **msgspec.structs.asdict(self._hardware), checkpoints_dir=self._checkpoints_dir)
 
-    def add(self, name: str, model: AnyModel) -> None:
-        self._loaded[name] = model
 
-    def prefetch(self, name: str, *, busy: frozenset[str]) -> Future[AnyModel] | None:
-        return None
+def default_device_budget(device: torch.device) -> int:
+    """Bytes of weights that may be on a device."""
+    match device.type:
+        case "cuda":
+            return int(DEVICE_SHARE * torch.cuda.get_device_properties(device).total_memory)
+        case "mps":
+            return int(DEVICE_SHARE * torch.mps.recommended_max_memory())
+    return int(MEMORY_SHARE * main_memory())
 
-    def settle(self, busy: frozenset[str]) -> None:
-        pass
+
+def default_memory_budget(device: torch.device) -> int:
+    """Bytes of weights that may rest in main memory, beside a device that has memory of its own."""
+    return int(MEMORY_SHARE * main_memory()) if device.type == "cuda" else 0
+
+
+def main_memory() -> int:
+    """Bytes that the machine has, or that the container may use."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _CGROUP_LIMITS:
+        if file.is_file() and (limit := file.read_text().strip()).isdigit():
+            limits.append(int(limit))
+    return min(limits)
+
+
+def _failed(future: Future[AnyModel]) -> bool:
+    return future.done() and future.exception() is not None

@@ -17,6 +17,9 @@ from t2i.api import PROTOCOL_VERSION, Command, EngineError, Event
 MAX_MESSAGE = 64 * 2**20
 """Bytes in one message; far above four pictures with their latents, far below what would hurt a process."""
 
+HEARTBEAT_SECONDS = 1.0
+"""How often a worker says that it lives."""
+
 T = TypeVar("T")
 
 _HEADER = struct.Struct(">I")

@@ -39,8 +39,6 @@ from t2i.engine import protocol
 if TYPE_CHECKING:
     from t2i.engine.loop import StepLoop
 
-HEARTBEAT_SECONDS = 1.0
-
 REQUESTS_IN_FLIGHT = {"cpu": 4, "cuda": 16, "mps": 4}
 ROWS_PER_TICK = {"cpu": 16, "cuda": 64, "mps": 16}
 """By kind of device. Two requests of four guided pictures make 16 rows."""
@@ -68,6 +66,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--vae-device", help="where autoencoders compute, if elsewhere")
     parser.add_argument("--offload", action="store_true", help="text encoders and autoencoders rest in main memory")
     parser.add_argument("--checkpoints-dir", type=Path, help="folder with further checkpoints")
+    parser.add_argument("--device-budget", type=int, help="bytes of weights on the device")
+    parser.add_argument("--memory-budget", type=int, help="bytes of weights that rest in main memory")
     parser.add_argument("--default", default="embedded", help="checkpoint loaded before any work is taken")
     return parser.parse_args()
 
@@ -111,7 +111,12 @@ def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tupl
     from t2i.engine.models import Models
 
     hardware = Hardware(**{name: getattr(options, name) for name in Hardware.__struct_fields__})
-    models = Models(options.checkpoints_dir, hardware)
+    models = Models(
+        options.checkpoints_dir,
+        hardware,
+        device_budget=options.device_budget,
+        memory_budget=options.memory_budget,
+    )
     model = models.load(options.default).result()
     models.add(options.default, model)
     infos, problems = models.describe()
@@ -171,7 +176,7 @@ async def obey(reader: asyncio.StreamReader, steps: StepLoop, emit: Callable[[Ev
 
 async def heartbeat(steps: StepLoop, emit: Callable[[Event], None]) -> None:
     while True:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await asyncio.sleep(protocol.HEARTBEAT_SECONDS)
         emit(Heartbeat(ticks=steps.ticks, busy=steps.busy))
 
 

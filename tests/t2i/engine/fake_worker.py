@@ -11,14 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from t2i.api import PROTOCOL_VERSION, Admitted, Cancel, Fatal, Hello, Submit
+from t2i.api import PROTOCOL_VERSION, Admitted, Cancel, Fatal, Heartbeat, Hello, Prefetch, Submit
 from t2i.engine import protocol
 
 HELLO = Hello(version=PROTOCOL_VERSION, device="fake", capacity=2, checkpoints=(), loaded=())
 
 
 async def obey(parent: socket.socket, notes: Path) -> None:
-    """Admit every request and write down every cancel."""
+    """Admit every request and write down every cancel and prefetch."""
     reader, writer = await asyncio.open_unix_connection(sock=parent)
     writer.write(protocol.frame(HELLO))
     while command := await protocol.read_command(reader):
@@ -38,6 +38,9 @@ async def obey(parent: socket.socket, notes: Path) -> None:
             case Cancel(request_id=request_id):
                 with notes.open("a") as file:
                     file.write(f"cancelled {request_id}\n")
+            case Prefetch(checkpoint=checkpoint):
+                with notes.open("a") as file:
+                    file.write(f"prefetched {checkpoint}\n")
 
 
 def main(behaviour: str, notes: Path, descriptor: int) -> int:
@@ -62,6 +65,11 @@ def main(behaviour: str, notes: Path, descriptor: int) -> int:
             parent.sendall(protocol.frame(HELLO))
         case "obey":
             asyncio.run(obey(parent, notes))
+        case "hang":
+            parent.sendall(protocol.frame(HELLO))
+            while True:
+                parent.sendall(protocol.frame(Heartbeat(ticks=7, busy=True)))
+                time.sleep(0.001)
         case "never ready":
             pass
     time.sleep(60)

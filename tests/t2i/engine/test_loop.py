@@ -184,14 +184,3 @@ def test_a_request_can_be_cancelled_while_its_checkpoint_is_loaded(loop: Loop) -
     loop.steps.cancel("a")
     loop.run()
     assert [e for e in loop.events if isinstance(e, RequestEvent)] == [Cancelled(request_id="a")]
-
-
-def test_only_the_least_recently_used_idle_model_makes_room(folder: Path, model: Model) -> None:
-    models = Models(folder, Hardware(device="cpu"), keep=2)
-    models.add("tiny", model)
-    models.add("second", model)
-    models.get("tiny")
-    models.add("third", models.load("third").result())
-    assert models.loaded == ("tiny", "third")
-    models.load("second", busy=frozenset({"tiny"}))
-    assert models.loaded == ("tiny",)

@@ -9,14 +9,23 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from t2i.api import Admitted, EngineCrashed, EngineError, GenerationRequest
+from t2i.api import (
+    PROTOCOL_VERSION,
+    Admitted,
+    EngineCrashed,
+    EngineError,
+    GenerationRequest,
+    Heartbeat,
+    Hello,
+)
 from t2i.engine.client import LocalEngine, Supervision
+from t2i.engine.watchdog import Watchdog
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 REQUEST = GenerationRequest(prompt="a red apple")
@@ -112,6 +121,46 @@ async def test_a_worker_that_falls_silent_is_killed_and_its_requests_end(tmp_pat
     await until(lambda: engine.pid is None)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    await engine.close()
+
+
+async def test_a_worker_that_hangs_in_a_step_is_killed_and_its_requests_may_be_tried_again(tmp_path: Path) -> None:
+    engine = FakeEngine("hang", tmp_path, Supervision(stall=30))
+    await started(engine)
+    with pytest.raises(EngineCrashed) as raised:
+        await anext(engine.run(REQUEST, request_id="1", checkpoint="embedded"))
+    assert raised.value.retryable
+    await engine.close()
+
+
+def hear(stall: float | None, device: str, ticks: Iterable[int], *, busy: bool = True) -> None:
+    hello = Hello(version=PROTOCOL_VERSION, device=device, capacity=2, checkpoints=(), loaded=())
+    watchdog = Watchdog(hello, stall)
+    for tick in ticks:
+        watchdog.hear(Heartbeat(ticks=tick, busy=busy))
+
+
+def test_a_worker_may_be_slow_and_wait_for_a_checkpoint_as_long_as_it_likes() -> None:
+    hear(120, "cuda:0", (second // 100 for second in range(5000)))
+    hear(120, "cuda:0", [0] * 5000, busy=False)
+    # Ten times the longest step before is no reason for alarm yet.
+    hear(120, "cuda:0", [0] * 100 + [1] * 900)
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cuda:0", 120), ("mps", 120), ("cpu", 600)])
+def test_a_step_may_take_two_minutes_and_ten_on_a_cpu(device: str, seconds: int) -> None:
+    hear(None, device, [0] * seconds)
+    with pytest.raises(EngineError, match=f"in one step for {seconds + 1} s"):
+        hear(None, device, [0] * (seconds + 1))
+
+
+async def test_a_prefetch_reaches_the_worker_and_goes_nowhere_while_there_is_none(tmp_path: Path) -> None:
+    engine = FakeEngine("obey", tmp_path, Supervision())
+    await engine.prefetch("other")
+    await started(engine)
+    await engine.prefetch("next")
+    await until(lambda: "prefetched" in engine.notes.read_text())
+    assert engine.notes.read_text().splitlines() == ["started", "prefetched next"]
     await engine.close()
 
 

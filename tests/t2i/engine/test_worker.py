@@ -211,6 +211,59 @@ async def test_draining_lets_what_is_in_flight_end_and_takes_no_more(engine: Loc
         await draw(engine, APPLE, "2")
 
 
+HANGS_ONCE = """
+import sys, threading
+from pathlib import Path
+from t2i.engine import runner, worker
+
+step, steps, lock = runner.step, [], Path({lock!r})
+
+def hang(*arguments):
+    steps.append(arguments)
+    if len(steps) == 3 and not lock.exists():
+        lock.touch()
+        threading.Event().wait()
+    return step(*arguments)
+
+runner.step = hang
+worker.main()
+"""
+
+
+class HangingEngine(LocalEngine):
+    """Its first worker never comes back from its third step."""
+
+    lock: Path
+
+    def _command(self) -> list[str]:
+        python, _, _, *options = super()._command()
+        return [python, "-c", HANGS_ONCE.format(lock=str(self.lock)), *options]
+
+
+async def test_a_worker_that_hangs_in_a_step_is_replaced_although_its_heart_beats(
+    checkpoints_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = HangingEngine(
+        checkpoints_dir=checkpoints_dir,
+        default="tiny",
+        hardware=Hardware(device="cpu"),
+        supervision=Supervision(stall=1.0, pauses=(0.05,) * 4),
+    )
+    engine.lock = tmp_path / "hung"
+    await engine.start()
+    async with asyncio.timeout(60):
+        await engine.wait_ready()
+    hung = engine.pid
+    with pytest.raises(EngineCrashed) as raised:
+        await draw(engine, APPLE, "1")
+    assert raised.value.retryable
+    async with asyncio.timeout(60):
+        await engine.wait_ready()
+    assert engine.pid != hung and "in one step for" in caplog.text
+    assert isinstance((await draw(engine, APPLE, "1"))[-1], Done)
+    await engine.close()
+
+
 # --- the process by itself, spoken to without the client --------------------------------------------------------------
 
 
