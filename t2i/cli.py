@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0, 1 for a failure told in one sentence, 2 for wrong arguments, 130 for Ctrl-C."""
     # Idle OpenMP threads that spin starve whoever shares the cores; torch reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # It advises to install what nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     arguments = _parser().parse_args(argv)
     try:
         code: int | None = arguments.run(arguments)

@@ -27,7 +27,7 @@ def load_folder(found: Found, dtype: torch.dtype, vae_dtype: torch.dtype) -> dic
     Raises CheckpointError where a part lacks weights or has some of another shape; then nothing stays loaded.
     """
     parts: dict[str, Any] = {name: None for name in found.index if name.startswith(_NEEDED)}
-    with quiet():
+    with quiet(), default_dtype_kept():
         for name, library, kind in components(found):
             if not name.startswith(_NEEDED):
                 continue
@@ -81,6 +81,16 @@ def one_sentence(problem: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise CheckpointError(f"{problem}.") from error
+
+
+@contextmanager
+def default_dtype_kept() -> Iterator[None]:
+    """Both libraries change PyTorch's default dtype while they load, and leave it changed where they fail."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

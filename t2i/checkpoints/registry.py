@@ -68,7 +68,7 @@ def load(
     Devices are auto, cpu, cuda, cuda:1, mps; text encoders and autoencoder are with the denoiser unless told otherwise.
     `dtype` is auto, float32, float16 or bfloat16. `offload` keeps text encoders and autoencoder in main memory while
     they rest. LoRAs come from `loras_dir`, or from the folder "loras" of `checkpoints_dir`. The cascade family is
-    always float32 on one device. Raises CheckpointError or EngineError; then nothing stays loaded.
+    always on one device. Raises CheckpointError or EngineError; then nothing stays loaded.
     """
     if loras_dir is None and checkpoints_dir is not None:
         loras_dir = checkpoints_dir / LORAS
@@ -79,7 +79,8 @@ def load(
     if found.family == "cascade":
         from t2i.families.cascade import Cascade
 
-        return Cascade(path, pick_device(device), loras_dir)
+        at = pick_device(device)
+        return Cascade(path, at, pick_dtype(dtype, at), loras_dir)
     from t2i.families.parts import Placement
 
     denoiser = pick_device(device)
@@ -125,13 +126,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision by its name; "auto" takes float32 on a CPU, and bfloat16 or float16, as the device has it, on
-    others."""
+    """The precision by its name; "auto" takes bfloat16 where the device computes in it, else float32 on a CPU and
+    float16 on others."""
     import torch
+
+    from t2i.families.cpu import computes_in_bfloat16
 
     if name == "auto":
         if device.type == "cpu":
-            return torch.float32
+            return torch.bfloat16 if computes_in_bfloat16() else torch.float32
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
     dtypes = {
         **dict.fromkeys(("float32", "fp32"), torch.float32),

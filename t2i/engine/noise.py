@@ -19,4 +19,5 @@ def image_seeds(request: GenerationRequest) -> list[int]:
 def seeded_noise(seed: int, step: int, shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise of this seed and step, float32 on the CPU."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    return torch.randn(shape, generator=generator)
+    # Another thread that loads a model changes the default dtype meanwhile.
+    return torch.randn(shape, generator=generator, dtype=torch.float32)

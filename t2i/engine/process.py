@@ -29,7 +29,7 @@ class WorkerProcess:
         """Run `command --socket FD`, where FD is its end of a socket pair: nobody else can connect to that."""
         ours, theirs = socket.socketpair()
         # Threads that spin between two steps would take the processor from the parent.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", "TRANSFORMERS_VERBOSITY": "error", **os.environ}
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(

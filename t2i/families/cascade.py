@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from t2i.diffusion.plan import SAMPLER_NAMES, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
+from t2i.families.cpu import quicken
 from t2i.families.model import Rows, Stage, Start, TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
 from t2i.families.planning import guidance_for, plan_for
@@ -37,23 +39,39 @@ FAINT = 10
 class Cascade:
     """A loaded cascade checkpoint. Latents are premultiplied RGBA in -1..1, float32."""
 
-    def __init__(self, folder: Path, device: torch.device, loras_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        loras_dir: Path | None = None,
+    ) -> None:
         index = read_index(folder)
         _verify(folder, index)
         self.info = describe(folder)
         self.device = device
+        self._dtype = self.dtype = dtype
         self.schedule = flow_schedule(index["num_timesteps"])
         self._upsampler_steps: int = index["upsampler_steps"]
         self._text_encoder = TextEncoder(folder / "text_encoder", device)
-        self._base = BaseDenoiser(_load_unet(folder / BASE, device))
-        self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device))
+        self._base = BaseDenoiser(_load_unet(folder / BASE, device, dtype))
+        self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device, dtype))
         self.loras = Loras("cascade", {BASE: self._base.unet}, loras_dir)
 
     def modules(self) -> list[nn.Module]:
         return [self._base.unet, self._upsampler.unet, self._text_encoder.model]
 
-    def precise(self) -> AbstractContextManager[None]:
-        return nullcontext()  # it always computes in float32
+    @contextmanager
+    def precise(self) -> Iterator[None]:
+        for unet in (self._base.unet, self._upsampler.unet):
+            unet.float()
+        self.dtype = torch.float32
+        try:
+            yield
+        finally:
+            for unet in (self._base.unet, self._upsampler.unet):
+                torch.nn.Module.to(unet, self._dtype)
+            self.dtype = self._dtype
 
     def encode(self, request: GenerationRequest) -> tuple[TextStates, TextStates]:
         self.loras.use(request.loras)
@@ -86,13 +104,14 @@ class Cascade:
     def predict(self, rows: Rows) -> Tensor:
         """The clean latents [n, 4, h, w] the network sees; an upsampler's condition is what the base network drew."""
         self.loras.use(rows.loras)
+        text = rows.text.to(self.device, self.dtype)
         if rows.stage == BASE:
             with circular(self._base.unet, rows.tile):
-                return self._base(rows.latents, rows.timesteps, rows.text)
+                return self._base(rows.latents, rows.timesteps, text)
         if rows.condition is None:
             raise ValueError("The upsampler needs the small picture.")
         with circular(self._upsampler.unet, rows.tile):
-            return self._upsampler(rows.latents, rows.timesteps, rows.text, rows.condition, tile=rows.tile)
+            return self._upsampler(rows.latents, rows.timesteps, text, rows.condition, tile=rows.tile)
 
     def decode(self, latents: Tensor, *, tile: bool = False) -> list[Image.Image]:
         """RGBA pictures from clean latents [n, 4, h, w], which are pixels: what tiles already does."""
@@ -176,15 +195,18 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
-    """A float32 network from diffusers' own layout: config.json and one or several safetensors shards."""
+def _load_unet(folder: Path, device: torch.device, dtype: torch.dtype) -> UNet2DConditionModel:
+    """A network from diffusers' own layout: config.json and one or several safetensors shards."""
     try:
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder, local_files_only=True))
         weights = {
-            name: w.float() for shard in sorted(folder.glob("*.safetensors")) for name, w in load_file(shard).items()
+            name: w.to(dtype) for shard in sorted(folder.glob("*.safetensors")) for name, w in load_file(shard).items()
         }
         unet.load_state_dict(weights, assign=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"The weights in {folder.parent.name}/{folder.name} cannot be read.") from error
-    return unet.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    unet.eval().requires_grad_(False)
+    if device.type == "cpu":
+        quicken(unet)
+    return unet.to(device, memory_format=torch.channels_last)

@@ -104,7 +104,7 @@ def _patch(unet: UNet2DConditionModel) -> int:
 
 def _forward(unet: UNet2DConditionModel, packed: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
     sample: Tensor = unet(
-        packed.to(memory_format=torch.channels_last),
+        packed.to(text.tokens.dtype, memory_format=torch.channels_last),
         timesteps,
         encoder_hidden_states=text.tokens,
         encoder_attention_mask=text.mask,

@@ -21,6 +21,7 @@ from diffusers import (
 from torch import nn
 
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
+from t2i.checkpoints.folder import default_dtype_kept
 from t2i.families.model import Model
 from t2i.families.parts import Placement
 from t2i.families.planning import size_for
@@ -206,13 +207,14 @@ def default_size(folder: Path, call: Call) -> int:
 
 def _load(folder: Path, pipeline_class: type[DiffusionPipeline], placement: Placement) -> DiffusionPipeline:
     try:
-        pipeline = pipeline_class.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            torch_dtype=placement.dtype,
-            trust_remote_code=False,
-        )
+        with default_dtype_kept():
+            pipeline = pipeline_class.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                torch_dtype=placement.dtype,
+                trust_remote_code=False,
+            )
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # diffusers and transformers raise nearly anything over files they do not like

@@ -44,7 +44,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def loaded(saved: Callable[[str], Path]) -> Callable[[str], Model]:
     """The same, loaded by this project to the CPU in float32."""
-    return cache(lambda name: checkpoints.load(saved(name), device="cpu"))
+    return cache(lambda name: checkpoints.load(saved(name), device="cpu", dtype="float32"))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from t2i.families.model import Model
 
 @pytest.fixture
 def model(tiny_checkpoint) -> Model:
-    return load(tiny_checkpoint, device="cpu")
+    return load(tiny_checkpoint, device="cpu", dtype="float32")
 
 
 def pictures(seed: int = 0, scale: float = 1.0) -> torch.Tensor:

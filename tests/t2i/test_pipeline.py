@@ -17,14 +17,14 @@ from t2i.families.model import Model
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_checkpoint) -> t2i.Pipeline:
-    return t2i.load(tiny_checkpoint, device="cpu")
+    return t2i.load(tiny_checkpoint, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint) -> Model:
     from t2i.checkpoints import load
 
-    return load(tiny_checkpoint, device="cpu")
+    return load(tiny_checkpoint, device="cpu", dtype="float32")
 
 
 def pixels(image: Image.Image) -> np.ndarray:

@@ -89,7 +89,7 @@ def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_request_has_its_own_loras_whoever_is_drawn_beside_it(styled: Path) -> None:
-    model = checkpoints.load("sd", device="cpu", checkpoints_dir=styled)
+    model = checkpoints.load("sd", device="cpu", dtype="float32", checkpoints_dir=styled)
     sets = [(), (Lora("ink", 0.8),), (Lora("ink", 0.8), Lora("oil", -0.5)), (Lora("oil"),), ()]
     requests = [ask(loras=loras, guidance_scale=4.0) for loras in sets]
     alone = [drawn(model, request) for request in requests]
@@ -140,5 +140,5 @@ def test_a_whole_pipeline_draws_in_half_precision(tmp_path: Path) -> None:
 
 
 def test_parts_that_rest_in_main_memory_draw_the_same(loaded, saved) -> None:
-    resting = checkpoints.load(saved("sdxl"), device="cpu", offload=True, text_device="cpu", vae_device="cpu")
+    resting = checkpoints.load(saved("sdxl"), device="cpu", dtype="float32", offload=True)
     assert torch.equal(drawn(resting, ask()), drawn(loaded("sdxl"), ask()))

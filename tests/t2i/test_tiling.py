@@ -24,7 +24,7 @@ PATCH = 16
 
 @pytest.fixture(scope="module")
 def model(loaded, tiny_checkpoint):
-    cascade = t2i.checkpoints.load(tiny_checkpoint, device="cpu")
+    cascade = t2i.checkpoints.load(tiny_checkpoint, device="cpu", dtype="float32")
     return lambda name: cascade if name == "cascade" else loaded(name)
 
 

@@ -18,6 +18,7 @@ from t2i.checkpoints import tiny_latent as tiny
 from t2i.checkpoints.detect import detect
 from t2i.checkpoints.folder import load_folder
 from t2i.checkpoints.registry import pick_device, pick_dtype
+from t2i.families.cpu import computes_in_bfloat16
 
 Saved = Callable[[str], Path]
 Single = Callable[[str], tuple[Path, Path]]
@@ -122,6 +123,15 @@ def test_text_encoders_of_older_releases_load_too(copy_of: Callable[[str], Path]
     assert all(torch.equal(weight, theirs.state_dict()[name]) for name, weight in ours.state_dict().items())
 
 
+def test_a_load_that_fails_in_half_precision_leaves_pytorch_as_it_was(copy_of: Callable[[str], Path]) -> None:
+    folder = copy_of("sd")
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"norm_num_groups": 7}))
+    with pytest.raises(CheckpointError):
+        load(folder, device="cpu", dtype="bfloat16")
+    assert torch.get_default_dtype() == torch.float32
+
+
 @pytest.mark.parametrize(
     ("part", "file", "key"),
     [
@@ -201,7 +211,7 @@ def test_a_lora_is_not_loaded_as_a_checkpoint(tmp_path: Path) -> None:
 
 def test_precisions_are_known_by_their_names() -> None:
     cpu = torch.device("cpu")
-    assert pick_dtype("auto", cpu) == torch.float32
+    assert pick_dtype("auto", cpu) == (torch.bfloat16 if computes_in_bfloat16() else torch.float32)
     assert pick_dtype("auto", torch.device("mps")) == torch.float16
     assert pick_dtype("fp16", cpu) == pick_dtype("float16", cpu) == torch.float16
     assert pick_dtype("bf16", cpu) == pick_dtype("bfloat16", cpu) == torch.bfloat16

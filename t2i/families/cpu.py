@@ -1,0 +1,65 @@
+"""What makes a U-Net quicker on a CPU without changing what it computes beyond rounding."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this machine's CPU multiplies bfloat16 in hardware; others only emulate it, at a loss."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def quicken(unet: UNet2DConditionModel) -> None:
+    """Replace the layers that PyTorch computes slowly on a CPU; weights and their names stay."""
+    norms = [(name, part) for name, part in unet.named_modules() if type(part) is nn.GroupNorm]
+    for name, norm in norms:
+        unet.set_submodule(name, _WideGroupNorm(norm))
+    unet.set_attn_processor(_MaskedAttention())
+
+
+class _WideGroupNorm(nn.GroupNorm):
+    """In float32 whatever comes in: bfloat16 takes three times as long (939 against 293 us at 8 x 64 x 16 x 16)."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps, device="meta")
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        wide = functional.group_norm(inputs.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps)
+        return wide.to(inputs.dtype)
+
+
+class _MaskedAttention:
+    """An attention processor of diffusers. With a mask PyTorch's fused attention takes twice the time of two products,
+    where there are few keys (2.2 against 1.2 ms at 8 x 32 heads x 64 x 20)."""
+
+    def __call__(
+        self,
+        attention: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """`hidden_states` [n, length, dim]; `attention_mask` [n, 1, keys], 0 or -10000 to be added."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = (
+            project(states).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+            for project, states in (
+                (attention.to_q, hidden_states),
+                (attention.to_k, context),
+                (attention.to_v, context),
+            )
+        )
+        if attention_mask is None:
+            mixed = functional.scaled_dot_product_attention(query, key, value)
+        else:
+            scores = query * attention.scale @ key.transpose(-1, -2) + attention_mask[:, None]
+            mixed = scores.softmax(-1) @ value
+        output: Tensor = attention.to_out[0](mixed.transpose(1, 2).flatten(2))
+        return output
