@@ -20,7 +20,7 @@ def quicken(unet: UNet2DConditionModel) -> None:
     norms = [(name, part) for name, part in unet.named_modules() if type(part) is nn.GroupNorm]
     for name, norm in norms:
         unet.set_submodule(name, _WideGroupNorm(norm))
-    unet.set_attn_processor(_MaskedAttention())
+    unet.set_attn_processor(_WideAttention())
 
 
 class _WideGroupNorm(nn.GroupNorm):
@@ -35,9 +35,12 @@ class _WideGroupNorm(nn.GroupNorm):
         return wide.to(inputs.dtype)
 
 
-class _MaskedAttention:
-    """An attention processor of diffusers. With a mask PyTorch's fused attention takes twice the time of two products,
-    where there are few keys (2.2 against 1.2 ms at 8 x 32 heads x 64 x 20)."""
+class _WideAttention:
+    """An attention processor of diffusers that works in float32: in bfloat16 PyTorch's takes up to twice the time.
+
+    With a mask, and so few keys as a prompt has, two plain products are quicker still: 1.3 against 2.3 ms for 8 x 32
+    heads x 64 queries x 20 keys.
+    """
 
     def __call__(
         self,
@@ -49,7 +52,7 @@ class _MaskedAttention:
         """`hidden_states` [n, length, dim]; `attention_mask` [n, 1, keys], 0 or -10000 to be added."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
-            project(states).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+            project(states).float().unflatten(-1, (attention.heads, -1)).transpose(1, 2)
             for project, states in (
                 (attention.to_q, hidden_states),
                 (attention.to_k, context),
@@ -61,5 +64,5 @@ class _MaskedAttention:
         else:
             scores = query * attention.scale @ key.transpose(-1, -2) + attention_mask[:, None]
             mixed = scores.softmax(-1) @ value
-        output: Tensor = attention.to_out[0](mixed.transpose(1, 2).flatten(2))
+        output: Tensor = attention.to_out[0](mixed.transpose(1, 2).flatten(2).to(hidden_states.dtype))
         return output
