@@ -6,75 +6,56 @@ two ticks; that is why a cancel never meets a half-done step.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 
-import torch
-
-from t2i.api import (
-    Cancelled,
-    CheckpointError,
-    Done,
-    EngineError,
-    Event,
-    Failed,
-    InvalidRequest,
-    Loaded,
-    Progress,
-    Submit,
-    validate,
-)
-from t2i.engine import runner
+from t2i.api import Cancelled, EngineError, Event, Loaded, Submit, validate
+from t2i.engine import recovery, runner
+from t2i.engine.calibration import Calibration
+from t2i.engine.encoder import Encoder
+from t2i.engine.failures import failure
+from t2i.engine.flight import Flight
 from t2i.engine.models import Models
-from t2i.engine.scheduler import choose
+from t2i.engine.scheduler import Room, Scheduler
 from t2i.families.pipeline import AnyModel
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Flight:
-    """A request in flight: what was asked, what steps it, and how far its client knows it to be."""
-
-    submit: Submit
-    model: AnyModel
-    sequence: runner.Job
-    deadline: int
-    reported: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def group(self) -> Hashable:
-        return self.submit.checkpoint, self.sequence.group
-
-    @property
-    def rows(self) -> int:
-        return self.sequence.rows
 
 
 class StepLoop:
-    """`submit`, `cancel`, `prefetch` and `drain` may be called from any thread; `emit` is called from several."""
+    """`submit`, `cancel`, `pause`, `resume`, `prefetch` and `drain` may be called from any thread; `emit` is called
+    from several.
 
-    def __init__(self, models: Models, emit: Callable[[Event], None], *, row_cap: int) -> None:
+    `row_cap` bounds the rows of a shared forward until `calibration`, if there is any, knows what is best.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        emit: Callable[[Event], None],
+        *,
+        row_cap: int,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.ticks = 0
         self.busy = False
         """Whether it is at work, and not waiting for a request or a checkpoint."""
         self._models = models
         self._emit = emit
-        self._row_cap = row_cap
+        self._unmeasured = Room(row_cap)
+        self._measures = calibration is not None
+        self._calibration = calibration or Calibration(None, most_rows=row_cap)
+        self._fits = recovery.Fits()
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._waiting: dict[str, list[Submit]] = {}
         """Requests whose checkpoint is being loaded, by its name."""
         self._flights: dict[str, Flight] = {}
+        self._scheduler: Scheduler[Flight] = Scheduler()
+        """All flights but those that are paused."""
         self._landing: list[Flight] = []
         """Requests whose pictures are being made."""
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._encoder = Encoder(emit)
         self._draining = False
 
     def submit(self, submit: Submit) -> None:
@@ -82,6 +63,12 @@ class StepLoop:
 
     def cancel(self, request_id: str) -> None:
         self._inbox.put(partial(self._cancel, request_id))
+
+    def pause(self, request_id: str) -> None:
+        self._inbox.put(partial(self._pause, request_id))
+
+    def resume(self, request_id: str) -> None:
+        self._inbox.put(partial(self._resume, request_id))
 
     def prefetch(self, checkpoint: str) -> None:
         self._inbox.put(partial(self._prefetch, checkpoint))
@@ -91,26 +78,32 @@ class StepLoop:
 
     def run(self) -> None:
         """Step until drained."""
+        for name in self._models.loaded:
+            self._welcome(name)
         while self._flights or self._waiting or not self._draining:
             self._take_in()
-            if batch := choose(self._flights.values(), self._row_cap):
+            if batch := self._scheduler.choose(self._room):
                 self._step(batch)
-                self.ticks += 1
-                for flight in batch:
-                    self._report(flight)
-        self._encoder.shutdown(wait=True)
+        self._encoder.close()
 
     def _take_in(self) -> None:
         """Do what was posted; with nothing to step, wait for it."""
-        if not self._flights:
+        if not self._scheduler:
             self.busy = bool(self._landing)
-            action = self._inbox.get()
+            action = self._wait()
             self.busy = True
             action()
         with suppress(Empty):
             while True:
                 self._inbox.get_nowait()()
         self._models.settle(self._in_use)
+
+    def _wait(self) -> Callable[[], None]:
+        """What is posted next. Until then the device is measured, as it has nothing else to do."""
+        if self._measures and not self._landing:
+            while self._inbox.empty() and self._calibration.measure(self._models.loaded):
+                pass
+        return self._inbox.get()
 
     # --- what is posted -------------------------------------------------------------------------------------------
 
@@ -140,17 +133,23 @@ class StepLoop:
         waiting = self._waiting.pop(name)
         if future.exception() is None:
             self._models.add(name, future.result())
+            self._welcome(name)
             self._emit(Loaded(checkpoints=self._models.loaded))
         for submit in waiting:
             with self._answering(submit.request_id):
                 self._admit(submit, future.result())
 
+    def _welcome(self, name: str) -> None:
+        if model := self._models.get(name):
+            self._calibration.welcome(name, model)
+
     def _admit(self, submit: Submit, model: AnyModel) -> None:
-        sequence = runner.admit(model, submit.request, submit.request_id)
-        flight = Flight(submit, model, sequence, deadline=self.ticks + sequence.steps)
-        self._flights[submit.request_id] = flight
-        self._emit(sequence.admitted)
-        if sequence.finished:
+        job = runner.admit(model, submit.request, submit.request_id)
+        flight = Flight(submit, model, job, self._calibration)
+        self._flights[flight.request_id] = flight
+        self._scheduler.add(flight, user=submit.user, draft=submit.draft)
+        self._emit(job.admitted)
+        if job.finished:
             self._land(flight)
 
     def _cancel(self, request_id: str) -> None:
@@ -161,57 +160,57 @@ class StepLoop:
                     waiting.remove(submit)
                     self._emit(Cancelled(request_id=request_id))
                     return
-        if flight := self._flights.pop(request_id, None):
-            flight.sequence.close()
+        if request_id in self._flights:
+            self._drop(request_id)
             self._emit(Cancelled(request_id=request_id))
+
+    def _pause(self, request_id: str) -> None:
+        if flight := self._flights.get(request_id):
+            self._scheduler.remove(flight)
+
+    def _resume(self, request_id: str) -> None:
+        if (flight := self._flights.get(request_id)) and flight not in self._scheduler:
+            self._scheduler.add(flight, user=flight.submit.user, draft=flight.submit.draft)
 
     def _begin_drain(self) -> None:
         self._draining = True
+        for request_id in self._flights:
+            self._resume(request_id)
 
     # --- a tick ---------------------------------------------------------------------------------------------------
 
+    def _room(self, flight: Flight) -> Room:
+        """What a forward of this request's kind has room for: as much as is worth it, and fits."""
+        profile = self._calibration.profile(flight.kind)
+        room = profile.room if profile else self._unmeasured
+        fits = self._fits.rows(flight.kind)
+        return room if fits is None else Room(min(room.rows, fits), min(room.free, fits))
+
     def _step(self, batch: list[Flight]) -> None:
-        try:
-            runner.step(batch[0].model, [flight.sequence for flight in batch])
-        except Exception as error:
-            if len(batch) == 1:
-                self._fail(batch[0].submit.request_id, error)
-                return
-            # One of them is at fault: whoever was not stepped yet is stepped alone, so that only that one fails.
-            for flight in batch:
-                if flight.sequence.step == flight.reported:
-                    self._step([flight])
+        first = batch[0]
+        self._calibration.notice(first.submit.checkpoint, first.model, first.job)
+        failures = recovery.step(first.model, [flight.job for flight in batch], first.kind, self._fits)
+        self.ticks += 1
+        self._scheduler.charge(batch)
+        for flight in batch:
+            with self._answering(flight.request_id):
+                if error := failures.get(flight.request_id):
+                    raise error
+                self._report(flight)
 
     def _report(self, flight: Flight) -> None:
-        sequence, every = flight.sequence, flight.submit.preview_every
-        if sequence.step == flight.reported:
-            return
-        flight.reported = sequence.step
-        due = every > 0 and sequence.step % every == 0 and not sequence.finished
-        with self._answering(sequence.request_id):
-            preview = runner.preview(flight.model, sequence) if due else None
-            self._emit(
-                Progress(request_id=sequence.request_id, step=sequence.step, steps=sequence.steps, preview=preview)
-            )
-            if sequence.finished:
-                self._land(flight)
+        job, every = flight.job, flight.submit.preview_every
+        due = every > 0 and job.step % every == 0 and not job.finished
+        self._encoder.tell(flight, runner.believed(job) if due else None)
+        if job.finished:
+            self._land(flight)
 
     def _land(self, flight: Flight) -> None:
         """All steps are done: the slot is free, and the pictures are made on the encoder thread."""
-        del self._flights[flight.sequence.request_id]
+        del self._flights[flight.request_id]
+        self._scheduler.remove(flight)
         self._landing.append(flight)
-        self._encoder.submit(self._deliver, flight)
-
-    def _deliver(self, flight: Flight) -> None:
-        request_id = flight.sequence.request_id
-        try:
-            for image in runner.results(flight.model, flight.sequence):
-                self._emit(image)
-            self._emit(Done(request_id=request_id, seconds=time.monotonic() - flight.started))
-        except Exception as error:
-            self._emit(failure(request_id, error))
-        finally:
-            self._inbox.put(partial(self._landing.remove, flight))
+        self._encoder.deliver(flight, then=lambda: self._inbox.put(partial(self._landing.remove, flight)))
 
     @property
     def _in_use(self) -> frozenset[str]:
@@ -226,28 +225,11 @@ class StepLoop:
         try:
             yield
         except Exception as error:
-            self._fail(request_id, error)
+            self._drop(request_id)
+            self._emit(failure(request_id, error))
 
-    def _fail(self, request_id: str, error: Exception) -> None:
+    def _drop(self, request_id: str) -> None:
         if flight := self._flights.pop(request_id, None):
-            flight.sequence.close()
-        self._emit(failure(request_id, error))
-
-
-def failure(request_id: str, error: Exception) -> Failed:
-    """The event that tells of `error`; what no one foresaw goes to the log and gets a plain sentence."""
-    match error:
-        case InvalidRequest():
-            return Failed(request_id=request_id, code="invalid", message=str(error))
-        case CheckpointError():
-            return Failed(request_id=request_id, code="checkpoint", message=str(error))
-        case MemoryError() | torch.OutOfMemoryError():
-            message = "There was not enough memory for this request: ask for fewer or smaller images."
-            return Failed(request_id=request_id, code="memory", message=message, retryable=True)
-        case EngineError(code="memory" | "numerics" as code):
-            return Failed(request_id=request_id, code=code, message=str(error), retryable=error.retryable)
-        case EngineError():
-            return Failed(request_id=request_id, code="engine", message=str(error), retryable=error.retryable)
-    logger.error("request %s failed", request_id, exc_info=error)
-    message = "The image engine could not draw this: try again, and tell the operator when it happens twice."
-    return Failed(request_id=request_id, code="engine", message=message)
+            self._scheduler.remove(flight)
+            self._encoder.quiet(flight)
+            flight.job.close()

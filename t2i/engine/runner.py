@@ -1,144 +1,35 @@
-"""The numeric heart: requests in flight as sequences of latents, stepped together one denoiser forward at a time."""
+"""The numeric heart: requests in flight are stepped together, one denoiser forward at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import dataclasses
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from t2i.api import Admitted, EngineError, GenerationRequest, ImageReady, InvalidRequest, validate
+from t2i.api import EngineError, GenerationRequest, ImageReady, InvalidRequest, validate
 from t2i.engine import starting
-from t2i.engine.noise import image_seeds, seeded_noise
+from t2i.engine.sequence import Kind, Sequence
 from t2i.engine.whole import WholeJob
-from t2i.families.model import Model, Rows, Stage, TextStates
+from t2i.families.model import Model, Rows, TextStates
 from t2i.families.pipeline import AnyModel, WholePipeline
-from t2i.families.planning import refuse_unsupported, strength_for
+from t2i.families.planning import refuse_unsupported
 from t2i.imaging.canvas import paste
 from t2i.imaging.encode import encode_png
 from t2i.imaging.sheet import encode_sheet
 
-
-class Sequence:
-    """One request in flight: all its images, each with its own seed.
-
-    `latents` [images, C, h, w] is what the current stage works on, `denoised` its latest guess at the clean picture,
-    `base` the finished latents of the first stage. All float32 on the model's device.
-    """
-
-    def __init__(self, model: Model, request: GenerationRequest, request_id: str, noise: Tensor | None) -> None:
-        self.request_id = request_id
-        self.picture = starting.open_picture(request)
-        self.request = request = starting.sized_like(request, self.picture, model.info)
-        self.checkpoint = model.info.name
-        self.step = 0
-        self.seeds = image_seeds(request)
-        self._stages = model.stages(request)
-        self.steps = sum(len(stage.plan) for stage in self._stages)
-        self._start = starting.start(model, request, self.picture, self._stages)
-        self.text, self.unconditional = model.encode(request)
-        self.base: Tensor | None = None
-        self._index = -1
-        self._enter_next_stage(model, self._start.latents if self._start else None, noise)
-
-    @property
-    def finished(self) -> bool:
-        return self._index == len(self._stages)
-
-    @property
-    def stage(self) -> Stage:
-        return self._stages[self._index]
-
-    @property
-    def group(self) -> Hashable:
-        """Sequences of one model with equal groups can share a forward."""
-        if self.finished:
-            return None
-        stage, request = self.stage, self.request
-        sees = None if self.condition is None else self.condition.shape[1:]
-        return self.checkpoint, stage.name, stage.shape, self.text.tokens.shape[1], sees, request.tile, request.loras
-
-    @property
-    def guided(self) -> bool:
-        return self.stage.guidance.acts_at(self.stage_step, len(self.stage.plan))
-
-    @property
-    def rows(self) -> int:
-        """Rows that one step adds to the batch."""
-        return 0 if self.finished else len(self.seeds) * (2 if self.guided else 1)
-
-    @property
-    def condition(self) -> Tensor | None:
-        """What the network sees beside the latents, [images, c, H, W]: the picture of the stage before, or a masked
-        one."""
-        if self.base is not None:
-            return self.base
-        if self._start is None or self._start.condition is None:
-            return None
-        return self._start.condition.expand(len(self.seeds), -1, -1, -1)
-
-    @property
-    def admitted(self) -> Admitted:
-        first, last = self._stages[0], self._stages[-1]
-        return Admitted(
-            request_id=self.request_id,
-            checkpoint=self.checkpoint,
-            seed=self.seeds[0],
-            steps=self.steps,
-            sampler=first.plan.sampler,
-            guidance_scale=first.embedded_guidance or first.guidance.scale,
-            width=last.shape[2] * last.scale,
-            height=last.shape[1] * last.scale,
-        )
-
-    def advance(self, model: Model, latents: Tensor, denoised: Tensor) -> None:
-        """Take the result of one step; leaves the stage, or the engine, when it was the last."""
-        self.latents, self.denoised = self._keep_unmasked(latents), denoised
-        self.step += 1
-        self.stage_step += 1
-        if self.stage_step == len(self.stage.plan):
-            self._enter_next_stage(model, self.latents, None)
-
-    def close(self) -> None:
-        """Nothing runs between two steps."""
-
-    def _keep_unmasked(self, latents: Tensor) -> Tensor:
-        """Put back what the mask keeps of the starting picture, as noisy as the rest is now (Lugmayr 2022, eq. 8)."""
-        if self._index != 0 or self._start is None or self._start.mask is None:
-            return latents
-        alpha, sigma = self.stage.plan.reached[self.stage_step]
-        kept = alpha * self._start.latents + sigma * self._noise
-        return torch.lerp(kept, latents, self._start.mask)
-
-    def _enter_next_stage(self, model: Model, clean: Tensor | None, noise: Tensor | None) -> None:
-        """Begin the next stage that has steps; `clean` is the picture to start from, or None for pure noise."""
-        while True:
-            if self._index == 0:
-                assert clean is not None
-                self.base = clean.expand(len(self.seeds), -1, -1, -1)
-            self._index += 1
-            if self.finished:
-                assert self.base is not None and clean is not None
-                self.latents = clean.expand(len(self.seeds), -1, -1, -1)
-                return
-            self.stage_step = 0
-            plan = self.stage.plan
-            if len(plan):
-                break
-        if noise is None:
-            noise = torch.stack([seeded_noise(seed, self.step, self.stage.shape) for seed in self.seeds])
-        self._noise = noise.to(model.device, torch.float32)
-        # Only the first stage starts from its own kind of picture; a later one reads it as a condition.
-        if self._index == 0 and clean is not None and strength_for(self.request) < 1.0:
-            self.latents = self._noise * plan.start_sigma + plan.start_alpha * clean
-        else:
-            self.latents = self._noise * plan.start_scale
-        self.denoised = torch.zeros_like(self.latents)
-
-
 Job = Sequence | WholeJob
+
+OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+
+
+class NotFinite(EngineError):
+    """The network's answers to these jobs, which were not advanced, are not finite even in float32."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        super().__init__("The picture came out as noise the model could not resolve; try again.", code="numerics")
+        self.jobs = jobs
 
 
 def admit(model: AnyModel, request: GenerationRequest, request_id: str, noise: Tensor | None = None) -> Job:
@@ -155,49 +46,46 @@ def admit(model: AnyModel, request: GenerationRequest, request_id: str, noise: T
     return Sequence(model, request, request_id, noise)
 
 
-def step(model: AnyModel, jobs: list[Job]) -> None:
+def kind(job: Job) -> Kind:
+    """The kind of a job's next step."""
+    if isinstance(job, WholeJob):
+        # Latents are an eighth of the picture in most pipelines.
+        return Kind("whole", (0, job.admitted.height // 8, job.admitted.width // 8))
+    return job.kind
+
+
+def itinerary(job: Job) -> list[tuple[Kind, int]]:
+    """Of every step of a job from the first to the last: its kind, and the rows it takes."""
+    return [(kind(job), job.rows)] * job.steps if isinstance(job, WholeJob) else job.itinerary
+
+
+def step(model: AnyModel, jobs: list[Job], *, at_once: int | None = None) -> None:
     """One denoiser forward for all of them, which must be of one group; each advances by one step.
 
-    Raises EngineError (code "numerics") when the network's answer is not finite.
+    With `at_once` the forward is taken in parts of so many rows, which needs less memory and draws the same. Answers
+    that are not finite are asked for again in float32, each job's by themselves. Raises NotFinite when that does not
+    help; the other jobs have advanced then.
     """
     if isinstance(jobs[0], WholeJob):
         jobs[0].advance()
     else:
-        _step_together(cast(Model, model), cast(list[Sequence], jobs))
+        _step_together(cast(Model, model), cast(list[Sequence], jobs), at_once)
 
 
-@torch.inference_mode()
-def _step_together(model: Model, sequences: list[Sequence]) -> None:
-    stage = sequences[0].stage
-    counts = [len(sequence.seeds) for sequence in sequences]
-    output, spread = _guided_prediction(model, sequences)
-    latents = torch.cat([sequence.latents for sequence in sequences])
-    history = torch.cat([sequence.denoised for sequence in sequences])
-    noise = torch.cat([_step_noise(sequence, model.device) for sequence in sequences])
-    rows = np.repeat([sequence.stage.plan.table[sequence.stage_step] for sequence in sequences], counts, axis=0)
-    table = torch.from_numpy(rows).to(model.device, torch.float32)
-    P, Q, A, B, C, D, E = table[..., None, None, None].unbind(1)
-    denoised = P * latents + Q * output
-    if stage.threshold is not None:
-        denoised = stage.threshold(denoised)
-    if spread is not None:
-        D = torch.where(D == E, D, D ** (1 - spread) * E**spread)
-    latents = A * latents + B * denoised + C * history + D * noise
-    if not torch.isfinite(latents).all():
-        raise EngineError("The picture came out as noise the model could not resolve; try again.", code="numerics")
-    for sequence, own, clean in zip(
-        sequences, torch.split(latents, counts), torch.split(denoised, counts), strict=True
-    ):
-        sequence.advance(model, own, clean)
+def believed(job: Job) -> Tensor | None:
+    """Clean latents of the pictures a job believes in at this moment; None of one that cannot be looked into."""
+    return None if isinstance(job, WholeJob) else job.believed()
+
+
+def sheet(model: AnyModel, latents: Tensor) -> bytes:
+    """WebP sheet of previews of clean latents [n, C, h, w]."""
+    return encode_sheet(cast(Model, model).preview(latents))
 
 
 def preview(model: AnyModel, job: Job) -> bytes | None:
-    """WebP sheet of the clean pictures the job believes in at this moment; None of one that cannot be looked into."""
-    if isinstance(job, WholeJob):
-        return None
-    fresh_stage = not job.finished and job.stage_step == 0
-    believed = job.base if fresh_stage and job.base is not None else job.denoised
-    return encode_sheet(cast(Model, model).preview(believed))
+    """What a job believes in at this moment, as a sheet."""
+    latents = believed(job)
+    return None if latents is None else sheet(model, latents)
 
 
 def results(model: AnyModel, job: Job) -> list[ImageReady]:
@@ -223,50 +111,108 @@ def results(model: AnyModel, job: Job) -> list[ImageReady]:
     ]
 
 
-def _guided_prediction(model: Model, sequences: list[Sequence]) -> tuple[Tensor, Tensor | None]:
-    """The network's output [n, C, h, w], and the learned share of the noise [n, C, h, w] where there is one.
+# --- a step -----------------------------------------------------------------------------------------------------------
 
-    Guided sequences (Ho 2022) take two rows an image, the others one.
-    """
-    latents, timesteps, texts, guidance, conditions = [], [], [], [], []
-    for sequence in sequences:
-        images = len(sequence.seeds)
-        for text in (sequence.text, sequence.unconditional)[: 2 if sequence.guided else 1]:
-            latents.append(sequence.latents)
-            timesteps += [sequence.stage.plan.timesteps[sequence.stage_step]] * images
-            guidance += [sequence.stage.embedded_guidance] * images
-            texts += [text] * images
-            if (condition := sequence.condition) is not None:
-                conditions.append(condition)
-    stage, request = sequences[0].stage, sequences[0].request
-    output = model.predict(
-        Rows(
-            stage=stage.name,
-            latents=torch.cat(latents),
-            timesteps=torch.tensor(timesteps, device=model.device, dtype=torch.float32),
-            text=TextStates.concatenate(texts),
-            guidance=torch.tensor(guidance, device=model.device, dtype=torch.float32),
-            condition=torch.cat(conditions) if conditions else None,
-            tile=request.tile,
-            loras=request.loras,
-        )
-    )
-    output, spread = output.chunk(2, dim=1) if stage.learned_variance else (output, None)
+
+@torch.inference_mode()
+def _step_together(model: Model, sequences: list[Sequence], at_once: int | None) -> None:
+    counts = [len(sequence.seeds) for sequence in sequences]
+    latents, denoised, finite = _evaluate(model, sequences, at_once)
+    broken: list[Sequence] = []
+    parts = (torch.split(tensor, counts) for tensor in (latents, denoised, finite))
+    for sequence, own, clean, fine in zip(sequences, *parts, strict=True):
+        if fine.all():
+            sequence.advance(model, own, clean)
+        else:
+            broken.append(sequence)
+    lost: list[Job] = [sequence for sequence in broken if not _advance_precisely(model, sequence, at_once)]
+    if lost:
+        raise NotFinite(lost)
+
+
+def _advance_precisely(model: Model, sequence: Sequence, at_once: int | None) -> bool:
+    """Whether a sequence could be advanced with the network in float32."""
+    try:
+        with model.precise():
+            latents, denoised, finite = _evaluate(model, [sequence], at_once)
+    except OUT_OF_MEMORY:
+        return False
+    if finite.all():
+        sequence.advance(model, latents, denoised)
+        return True
+    return False
+
+
+def _evaluate(model: Model, sequences: list[Sequence], at_once: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents and denoised latents [images, C, h, w] after the step, and which of the images are finite, [images] on
+    the CPU; nothing is changed."""
+    output, spread = _guided_prediction(model, sequences, at_once)
+    latents = torch.cat([sequence.latents for sequence in sequences])
+    history = torch.cat([sequence.denoised for sequence in sequences])
+    table = torch.cat([sequence.coefficients.expand(len(sequence.seeds), -1) for sequence in sequences])
+    P, Q, A, B, C, D, E = table[..., None, None, None].unbind(1)
+    denoised = P * latents + Q * output
+    if (threshold := sequences[0].stage.threshold) is not None:
+        denoised = threshold(denoised)
+    if spread is not None:
+        D = torch.where(D == E, D, D ** (1 - spread) * E**spread)
+    latents = A * latents + B * denoised + C * history
+    if any(sequence.noisy for sequence in sequences):
+        latents = latents + D * torch.cat([sequence.fresh_noise() for sequence in sequences])
+    return latents, denoised, torch.isfinite(latents).flatten(1).all(1).cpu()
+
+
+def _guided_prediction(model: Model, sequences: list[Sequence], at_once: int | None) -> tuple[Tensor, Tensor | None]:
+    """The network's output [n, C, h, w], and the learned share of the noise [n, C, h, w] where there is one."""
+    rows = rows_for(sequences)
+    output = _predict(model, rows, at_once or len(rows.latents))
+    output, spread = output.chunk(2, dim=1) if sequences[0].stage.learned_variance else (output, None)
     guided, spreads = [], []
     counts = [sequence.rows for sequence in sequences]
-    for index, (sequence, rows) in enumerate(zip(sequences, torch.split(output, counts), strict=True)):
+    for index, (sequence, own) in enumerate(zip(sequences, torch.split(output, counts), strict=True)):
         images = len(sequence.seeds)
-        guided.append(sequence.stage.guidance(*rows.chunk(2)) if sequence.guided else rows)
+        guided.append(sequence.stage.guidance(*own.chunk(2)) if sequence.guided else own)
         if spread is not None:
             # Guidance says nothing of the variance: it is what the network answers to the prompt.
             spreads.append((torch.split(spread, counts)[index][:images] + 1) / 2)
     return torch.cat(guided), torch.cat(spreads) if spreads else None
 
 
-def _step_noise(sequence: Sequence, device: torch.device) -> Tensor:
-    """Fresh noise for samplers that add some at this step, zeros for the others."""
-    if not sequence.stage.plan.table[sequence.stage_step, -2:].any():
-        return torch.zeros_like(sequence.latents)
-    # Step 0's seed drew the initial noise; steps count from 1 here.
-    shape = sequence.stage.shape
-    return torch.stack([seeded_noise(seed, sequence.step + 1, shape) for seed in sequence.seeds]).to(device)
+def rows_for(sequences: list[Sequence]) -> Rows:
+    """What the network is asked in the next step. Guided sequences (Ho 2022) take two rows an image, others one."""
+    halves = [
+        (sequence, text)
+        for sequence in sequences
+        for text in (sequence.text, sequence.unconditional)[: 2 if sequence.guided else 1]
+    ]
+    conditions = [sequence.condition for sequence, _ in halves if sequence.condition is not None]
+    first = sequences[0]
+    return Rows(
+        stage=first.stage.name,
+        latents=torch.cat([sequence.latents for sequence, _ in halves]),
+        timesteps=torch.cat([sequence.timestep.expand(len(sequence.seeds)) for sequence, _ in halves]),
+        text=TextStates.concatenate([text for sequence, text in halves for _ in sequence.seeds]),
+        guidance=torch.cat([sequence.embedded_guidance.expand(len(sequence.seeds)) for sequence, _ in halves]),
+        condition=torch.cat(conditions) if conditions else None,
+        tile=first.request.tile,
+        loras=first.request.loras,
+    )
+
+
+def some(rows: Rows, which: slice | Tensor) -> Rows:
+    """The rows that a slice or indices name."""
+    return dataclasses.replace(
+        rows,
+        latents=rows.latents[which],
+        timesteps=rows.timesteps[which],
+        text=rows.text[which],
+        guidance=rows.guidance[which],
+        condition=None if rows.condition is None else rows.condition[which],
+    )
+
+
+def _predict(model: Model, rows: Rows, at_once: int) -> Tensor:
+    count = len(rows.latents)
+    if count <= at_once:
+        return model.predict(rows)
+    return torch.cat([model.predict(some(rows, slice(first, first + at_once))) for first in range(0, count, at_once)])

@@ -79,11 +79,11 @@ def loop(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> Loop:
     loop = Loop(StepLoop(models, events.append, row_cap=16), events)
     step = runner.step
 
-    def recorded(model: Model, sequences: list[runner.Sequence]) -> None:
-        batch = [sequence.request_id for sequence in sequences]
+    def recorded(model: Model, jobs: list[runner.Job], *, at_once: int | None = None) -> None:
+        batch = [job.request_id for job in jobs]
         loop.batches.append(batch)
         loop.before_step(batch)
-        step(model, sequences)
+        step(model, jobs, at_once=at_once)
 
     monkeypatch.setattr(runner, "step", recorded)
     return loop
