@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from msgspec.structs import replace as with_fields
 
 from benchmarks.plain import Plain
-from benchmarks.replay import PREVIEW_EVERY, Clock, Draw, Engine, Log, one_by_one, static_batches
-from benchmarks.simulation import Costs, SimulatedClock, plain_draw, runner_draw, stepped
+from benchmarks.replay import Clock, Draw, Engine, Log, one_by_one, static_batches
+from benchmarks.simulation import Costs, SimulatedClock, plain_draw, stepped, together_draw, whole_draw
 from benchmarks.traces import Job
 from t2i.engine import runner
+from t2i.engine.calibration import Profile
 from t2i.families.model import Model
 from t2i.imaging.encode import encode_png
 
@@ -28,27 +28,26 @@ EXACT = "ours, exact"
 
 def real(model: Model, plain: Plain, engine: Engine) -> dict[str, Arm]:
     """Arms that really draw, all in this process and with the same weights. The compiled one is added by itself."""
-    whole = _runner_draw(model)
     return {
         PLAIN: one_at_a_time(plain),
-        STATIC: lambda trace, clock: static_batches(trace, whole, clock),
-        WHOLE: lambda trace, clock: one_by_one(trace, whole, clock),
+        STATIC: lambda trace, clock: static_batches(trace, _runner_draw(model), clock),
+        WHOLE: lambda trace, clock: engine.replay(trace, clock, at_once=1),
         OURS: engine.replay,
         EXACT: lambda trace, clock: engine.replay([_exactly(job) for job in trace], clock),
     }
 
 
-def simulated(costs: Costs, row_cap: int) -> dict[str, Callable[[list[Job]], Log]]:
-    """The same arms by what their work was measured to take."""
+def simulated(costs: Costs, profile: Profile) -> dict[str, Callable[[list[Job]], Log]]:
+    """The same arms by what their work was measured to take; `profile` is what the engine knows of its steps."""
 
     def on_own_clock(arm: Callable[[list[Job], SimulatedClock], Log]) -> Callable[[list[Job]], Log]:
         return lambda trace: arm(trace, SimulatedClock())
 
     return {
         PLAIN: on_own_clock(lambda trace, clock: one_by_one(trace, plain_draw(costs, clock), clock)),
-        STATIC: on_own_clock(lambda trace, clock: static_batches(trace, runner_draw(costs, clock), clock)),
-        WHOLE: on_own_clock(lambda trace, clock: one_by_one(trace, runner_draw(costs, clock), clock)),
-        OURS: on_own_clock(partial(_simulated_ours, costs=costs, row_cap=row_cap)),
+        STATIC: on_own_clock(lambda trace, clock: static_batches(trace, together_draw(costs, clock), clock)),
+        WHOLE: on_own_clock(lambda trace, clock: one_by_one(trace, whole_draw(costs, clock), clock)),
+        OURS: on_own_clock(lambda trace, clock: stepped(trace, costs, profile, clock)),
     }
 
 
@@ -65,27 +64,18 @@ def one_at_a_time(plain: Plain) -> Arm:
 
 
 def _runner_draw(model: Model) -> Draw:
-    """Whole jobs on the engine's own steps, with the previews that its loop would make."""
+    """The engine's steps without its loop; nothing is seen before the end."""
 
     def draw(jobs: list[Job], log: Log) -> None:
         sequences = [runner.admit(model, job.request, job.name) for job in jobs]
         while flying := [sequence for sequence in sequences if not sequence.finished]:
             runner.step(model, flying)
-            for sequence in flying:
-                log.stepped(sequence.request_id)
-                if sequence.step % PREVIEW_EVERY == 0 and not sequence.finished:
-                    runner.preview(model, sequence)
-                    log.previewed(sequence.request_id)
         for sequence in sequences:
             runner.results(model, sequence)
         for job in jobs:
             log.finished(job.name)
 
     return draw
-
-
-def _simulated_ours(trace: list[Job], clock: SimulatedClock, costs: Costs, row_cap: int) -> Log:
-    return stepped(trace, costs, clock, row_cap)
 
 
 def _exactly(job: Job) -> Job:

@@ -20,23 +20,24 @@ from typing import Any
 import torch
 
 from benchmarks import subjects
-from benchmarks.measure import stopwatch
+from benchmarks.measure import request_for, stopwatch
 from benchmarks.plain import Plain
+from benchmarks.traces import Mix
 from t2i.checkpoints.registry import pick_device
 
-ROWS = (2, 1)
-"""Batches of single pictures: with guidance and without."""
 
-
-def compile_plain(plain: Plain, device: torch.device, found: dict[str, Any]) -> None:
-    """Replace the network by a compiled one and run it once for each batch; the seconds go into `found`."""
+def compile_plain(plain: Plain, mix: Mix, device: torch.device, found: dict[str, Any]) -> None:
+    """Replace the network by a compiled one and draw with guidance and without, as the jobs of `mix` will; the seconds
+    that it takes go into `found`."""
     if device.type == "cuda":
         plain.unet = torch.compile(plain.unet.to(memory_format=torch.channels_last), mode="reduce-overhead")
     else:
         plain.unet = torch.compile(plain.unet)
+    # One scale stands for all that have an unconditional half.
+    scales = {scale == 1.0: scale for scale in mix.guidance}.values()
     with stopwatch(found, "compile_seconds"):
-        for rows in ROWS:
-            plain.forward(rows)
+        for scale in scales:
+            plain.draw(request_for(mix, 1, 2, scale))
 
 
 def fits_into(seconds: float, device: torch.device) -> bool:
@@ -61,4 +62,5 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cpu")
     chosen = pick_device(parser.parse_args().device)
     with tempfile.TemporaryDirectory() as folder:
-        compile_plain(subjects.embedded(chosen, Path(folder), small=False).plain, chosen, {})
+        subject = subjects.embedded(chosen, Path(folder), small=False)
+        compile_plain(subject.plain, subject.mix, chosen, {})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from benchmarks import compiled, latency, measure
+from benchmarks import compiled, latency
 from benchmarks.arms import COMPILED, EXACT, OURS, PLAIN, STATIC, WHOLE
 from benchmarks.replay import Log
 from benchmarks.study import CHECKED_LOAD, Study, others
+from benchmarks.subjects import TOLERANCES
 from benchmarks.traces import Mix
 
 Figures = dict[str, Any]
@@ -18,7 +19,10 @@ HARD_ARMS = (PLAIN, OURS)
 
 
 def equality(study: Study) -> Figures:
-    return {"relative_error": study.equality(), "tolerance": study.subject.tolerance}
+    """By precision."""
+    return {
+        dtype: {"relative_error": error, "tolerance": TOLERANCES[dtype]} for dtype, error in study.equality().items()
+    }
 
 
 def speed(study: Study) -> Figures:
@@ -33,17 +37,16 @@ def speed(study: Study) -> Figures:
     }
 
 
-def saturation(study: Study, mix: Mix, jobs: int, arms: tuple[str, ...]) -> dict[str, float]:
-    return study.saturation(mix, jobs, arms)
-
-
-def compiled_arm(study: Study, mix: Mix, jobs: int, limit: float | None) -> Figures:
-    """Arm 2; `limit` is how many seconds compiling may take, None for as long as it needs."""
+def compiled_arm(study: Study, mix: Mix, jobs: int) -> Figures:
+    """Arm 2, or why there is none."""
+    limit = study.effort.compile_seconds
+    if limit == 0:
+        return {"skipped": "Compiling was not tried."}
     if limit is not None:
         study.say(f"trying for {limit:.0f} s to compile the network of diffusers")
         if not compiled.fits_into(limit, study.device):
-            return {"skipped": f"Compiling the network took more than {limit:.0f} s."}
-    found = study.compile()
+            return {"skipped": f"Compiling the network of diffusers takes more than {limit:.0f} s here."}
+    found = study.compile(mix)
     return {**found, "images_per_second": study.saturation(mix, jobs, (COMPILED, OURS))}
 
 
@@ -87,10 +90,6 @@ def flood(study: Study) -> Figures:
 def loading(study: Study) -> Figures:
     study.say("loading from disk")
     return {"disk_seconds": round(statistics.median(study.load_seconds() for _ in range(3)), 4)}
-
-
-def memory(study: Study) -> Figures:
-    return dict(measure.peak_memory(study.device))
 
 
 def _with_joins(log: Log, arm: str) -> Figures:

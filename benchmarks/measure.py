@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arms import OURS
 from benchmarks.plain import Plain
 from benchmarks.simulation import Costs
 from benchmarks.traces import PROMPTS, Mix
@@ -20,9 +22,6 @@ from t2i.api import GenerationRequest
 from t2i.engine import runner
 from t2i.families.model import Model
 from t2i.imaging.encode import encode_png
-
-WITHIN = 1.05
-"""B* is the smallest batch whose time for a row is that close to the best."""
 
 Work = Callable[[], object]
 
@@ -48,26 +47,17 @@ def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> di
     return {name: sorted(taken)[len(taken) // 2] for name, taken in times.items()}
 
 
-def forward_times(
-    model: Model, plain: Plain, mix: Mix, rows: Iterable[int], rounds: int
+def step_times(
+    model: Model, networks: dict[str, Callable[[int], None]], mix: Mix, rows: Iterable[int], rounds: int
 ) -> dict[str, dict[int, float]]:
-    """Seconds of one engine step and of one forward of arm 1's network, by the rows of the batch."""
-    found: dict[str, dict[int, float]] = {"ours": {}, "diffusers": {}}
+    """Seconds of one engine step, and of one forward of other networks, by the rows of the batch."""
+    found: dict[str, dict[int, float]] = {name: {} for name in (*networks, OURS)}
     for count in rows:
-        sequences = _in_flight(model, mix, count, rounds + 2)
-        works: dict[str, Work] = {
-            "diffusers": partial(plain.forward, count),
-            "ours": partial(runner.step, model, sequences),
-        }
+        works: dict[str, Work] = {name: partial(forward, count) for name, forward in networks.items()}
+        works[OURS] = partial(runner.step, model, _in_flight(model, mix, count, rounds + 2))
         for name, seconds in interleaved(works, rounds, model.device).items():
             found[name][count] = seconds
     return found
-
-
-def best_rows(times: dict[int, float]) -> int:
-    """B* by the engine's rule."""
-    best = min(seconds / rows for rows, seconds in times.items())
-    return min(rows for rows, seconds in times.items() if seconds / rows <= WITHIN * best)
 
 
 def costs(
@@ -79,20 +69,17 @@ def costs(
     for count in images:
         for scale in (1.0, 3.0):
             works: dict[str, Work] = {
-                str(steps): partial(_plain_job, plain, _request(mix, count, steps, scale)) for steps in (few, many)
+                str(steps): partial(_plain_job, plain, request_for(mix, count, steps, scale)) for steps in (few, many)
             }
             taken = interleaved(works, rounds, model.device)
             step = (taken[str(many)] - taken[str(few)]) / (many - few)
             whole[count * (1 if scale == 1.0 else 2)] = max(0.0, taken[str(few)] - step), step
-    request = _request(mix, 1, 2, 3.0)
+    request = request_for(mix, 1, 2, 3.0)
     done = runner.admit(model, request, "done")
     runner.step(model, [done])
-    half = runner.admit(model, request, "half")
-    runner.step(model, [half])
     runner.step(model, [done])
     parts: dict[str, Work] = {
         "admit": lambda: runner.admit(model, request, "admitted"),
-        "preview": lambda: runner.preview(model, half),
         "finish": lambda: runner.results(model, done),
     }
     return Costs(steps=steps, plain=whole, **interleaved(parts, rounds, model.device))
@@ -111,6 +98,14 @@ def flops(work: Work) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def forget(device: torch.device) -> None:
+    """Give back the memory of what was measured before, and count its peak anew."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
@@ -134,11 +129,11 @@ def _in_flight(model: Model, mix: Mix, rows: int, steps: int) -> list[runner.Job
     """Requests of one picture that take `rows` together."""
     scales = [3.0] * (rows // 2) + [1.0] * (rows % 2)
     return [
-        runner.admit(model, _request(mix, 1, steps, scale, index), str(index)) for index, scale in enumerate(scales)
+        runner.admit(model, request_for(mix, 1, steps, scale, index), str(index)) for index, scale in enumerate(scales)
     ]
 
 
-def _request(mix: Mix, images: int, steps: int, scale: float, seed: int = 0) -> GenerationRequest:
+def request_for(mix: Mix, images: int, steps: int, scale: float, seed: int = 0) -> GenerationRequest:
     return GenerationRequest(
         prompt=PROMPTS[0],
         images=images,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,8 +40,10 @@ class PlainCascade:
     with our arms.
     """
 
-    def __init__(self, folder: Path, shared: Cascade) -> None:
-        self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "base", local_files_only=True).eval()
+    def __init__(self, folder: Path, shared: Cascade, dtype: torch.dtype = torch.float32) -> None:
+        self.unet: Any = UNet2DConditionModel.from_pretrained(
+            folder / "base", torch_dtype=dtype, local_files_only=True
+        ).eval()
         self.unet.to(shared.device)
         self._shared = shared
         self._patch = int((self.unet.config.out_channels // 4) ** 0.5)
@@ -56,9 +59,9 @@ class PlainCascade:
         scale = request.guidance_scale or 1.0
         prompt, nothing = self._shared.encode(request)
         texts = [prompt] * request.images + ([nothing] * request.images if scale != 1 else [])
-        tokens = torch.cat([text.tokens for text in texts])
+        tokens = torch.cat([text.tokens for text in texts]).float()
         mask = torch.cat([text.mask for text in texts if text.mask is not None])
-        pooled = torch.cat([text.pooled for text in texts if text.pooled is not None])
+        pooled = torch.cat([text.pooled for text in texts if text.pooled is not None]).float()
         shape = (4, self._side, self._side)
         latents = torch.stack([seeded_noise(seed, 0, shape) for seed in image_seeds(request)]).to(device)
         scheduler = _flow_scheduler(request.sampler or "flow_euler", request.steps or 20)
@@ -84,12 +87,13 @@ class PlainCascade:
     @torch.inference_mode()
     def forward(self, rows: int) -> None:
         device, config = self._shared.device, self.unet.config
+        zeros = partial(torch.zeros, device=device, dtype=self.unet.dtype)
         self.unet(
-            torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size, device=device),
+            zeros(rows, config.in_channels, config.sample_size, config.sample_size),
             torch.tensor(500.0, device=device),
-            encoder_hidden_states=torch.zeros(rows, 20, config.cross_attention_dim, device=device),
+            encoder_hidden_states=zeros(rows, 20, config.cross_attention_dim),
             encoder_attention_mask=torch.ones(rows, 20, dtype=torch.bool, device=device),
-            class_labels=torch.zeros(rows, config.projection_class_embeddings_input_dim, device=device),
+            class_labels=zeros(rows, config.projection_class_embeddings_input_dim),
         )
 
 
@@ -128,6 +132,9 @@ class PlainPipeline:
     def _call(self, request: GenerationRequest, output: str) -> Any:
         pipe = self._pipeline
         pipe.scheduler = self.SCHEDULERS[request.sampler or "euler"].from_config(self._scheduler_config)
+        if request.sampler == "ddim":
+            # As Stable Diffusion's own configs have it.
+            pipe.scheduler.register_to_config(clip_sample=False, set_alpha_to_one=False)
         side = self._size // pipe.vae_scale_factor
         noise = torch.stack([seeded_noise(seed, 0, (4, side, side)) for seed in image_seeds(request)])
         return pipe(

@@ -42,7 +42,7 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
     made = []
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         for name, found in result["figures"].items():
-            pictures = {"steps": _step_times(name, found)}
+            pictures = {"steps": _step_times(name, found)} if "network" in found else {}
             for images, latency in found.get("latency", {}).items():
                 people = "single pictures" if images == "1" else f"{images} pictures to a job"
                 pictures[f"load-{images}"] = _over_load(f"{name}, {people}", latency)
@@ -57,27 +57,27 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
 
 def _step_times(name: str, found: Figures) -> Figure:
     """What a row costs in batches of different sizes, and how much of the device that uses."""
-    figure, (left, right) = _panels(f"{name}: one step, by the rows of its batch")
+    figure, (left, right) = _panels(f"{name}: one step", one_scale=False)
     network = found["network"]
-    for arm in (PLAIN, OURS):
-        colour, best = COLOURS[arm], network["best_rows"][arm]
-        times = {int(rows): seconds for rows, seconds in network["step_seconds"][arm].items()}
-        per_row = {rows: 1000 * seconds / rows for rows, seconds in times.items()}
-        left.plot(list(per_row), list(per_row.values()), "o-", color=colour, label=arm)
+    for arm, measured in network["step_seconds"].items():
+        colour, best = COLOURS.get(arm, "#c2c6cc"), network["best_rows"][arm]
+        label = arm if network["dtypes"][arm] in arm else f"{arm}, {network['dtypes'][arm]}"
+        per_row = {int(rows): 1000 * seconds / int(rows) for rows, seconds in measured.items()}
+        left.plot(list(per_row), list(per_row.values()), "o-", color=colour, label=label, linewidth=_weight(arm))
         left.plot([best], [per_row[best]], "o", markersize=13, markerfacecolor="none", color=colour)
         used = {int(rows): 100 * share for rows, share in network["utilisation"][arm].items()}
-        right.plot(list(used), list(used.values()), "o-", color=colour, label=arm)
-    left.set_title("milliseconds a row (ring: B*)")
-    right.set_title(f"share of the matmul peak, % ({network['matmul_peak_tflops']:.3g} TFLOP/s)")
+        right.plot(list(used), list(used.values()), "o-", color=colour, linewidth=_weight(arm))
+    left.set_title("milliseconds a row (ring: the best batch)")
+    right.set_title("share of the matmul peak in that precision, %")
     for axes in (left, right):
         axes.set_ylim(bottom=0)
         _rows_axis(axes, [int(rows) for rows in network["step_seconds"][OURS]])
-    left.legend(frameon=False)
+    _legend(figure, left)
     return figure
 
 
 def _over_load(title: str, latency: Figures) -> Figure:
-    figure, panels = _panels(f"{title}: seconds to the picture, by load")
+    figure, panels = _panels(f"{title}: seconds to the picture")
     loads = list(latency["loads"])
     arms = list(latency["loads"][loads[0]])
     for axes, what in zip(panels, ("mean", "p95"), strict=True):
@@ -89,13 +89,13 @@ def _over_load(title: str, latency: Figures) -> Figure:
         _plain_seconds(axes)
         axes.set_xticks(range(len(loads)), loads)
         axes.set_xlabel("load, share of what diffusers can do")
-    panels[0].legend(frameon=False)
+    _legend(figure, panels[0])
     return figure
 
 
 def _by_steps(title: str, latency: Figures) -> Figure:
     """Who waits for whom: short jobs behind long ones, or the other way round."""
-    figure, panels = _panels(f"{title}: seconds to the picture, by steps (dot: mean, bar: up to p95)")
+    figure, panels = _panels(f"{title}: seconds to the picture")
     for axes, load in zip(panels, SHOWN_LOADS, strict=True):
         arms = latency["loads"][load]
         classes = list(next(iter(arms.values()))["by_steps"])
@@ -105,31 +105,36 @@ def _by_steps(title: str, latency: Figures) -> Figure:
             means, tails = ([found["by_steps"][steps][what] for steps in classes] for what in ("mean", "p95"))
             axes.vlines(places, means, tails, color=COLOURS[arm], alpha=0.45, linewidth=5)
             axes.plot(places, means, "o", color=COLOURS[arm], label=arm, markersize=5.5)
-        axes.set_title(f"load {load}")
+        axes.set_title(f"load {load} (dot: mean, bar: up to p95)")
         axes.set_yscale("log")
         _plain_seconds(axes)
         axes.grid(visible=False, axis="x")
         axes.set_xticks(range(len(classes)), classes)
         axes.set_xlabel("steps")
-    panels[0].legend(frameon=False, ncols=2, fontsize=8.5)
+    _legend(figure, panels[0])
     return figure
 
 
-def _panels(title: str) -> tuple[Figure, list[Axes]]:
-    """Two panels side by side that share no axis but, where both are seconds, should be read together."""
+def _panels(title: str, *, one_scale: bool = True) -> tuple[Figure, list[Axes]]:
+    """Two panels side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 3.9))
     figure.set_layout_engine("constrained", rect=(0, 0.03, 1, 0.97))
     figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
-    left, right = figure.subplots(1, 2, sharey="load" in title or "dot" in title)
+    left, right = figure.subplots(1, 2, sharey=one_scale)
     return figure, [left, right]
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", ncols=len(labels), frameon=False, fontsize=9, borderaxespad=0.2)
 
 
 def _rows_axis(axes: Axes, rows: list[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(rows, [str(count) for count in rows])
-    axes.set_xlabel("rows")
+    axes.set_xlabel("rows of the batch")
 
 
 def _plain_seconds(axes: Axes) -> None:

@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.traces import Job
 from t2i.api import Done, Event, Failed, ImageReady, Progress, Submit
-from t2i.engine.loop import StepLoop
+
+if TYPE_CHECKING:
+    from t2i.engine.loop import StepLoop
 
 PREVIEW_EVERY = 2
 """Steps, as the engine does when it is not told otherwise."""
@@ -146,8 +148,13 @@ class Engine:
         self._build = build
         self._checkpoint = checkpoint
 
-    def replay(self, trace: list[Job], clock: Clock, *, preview_every: int = PREVIEW_EVERY) -> Log:
-        """Raises RuntimeError when a request fails."""
+    def replay(
+        self, trace: list[Job], clock: Clock, *, at_once: int | None = None, preview_every: int = PREVIEW_EVERY
+    ) -> Log:
+        """Every job is submitted when it arrives or, with `at_once`, when no more than that are in flight then.
+
+        Raises RuntimeError when a request fails.
+        """
         log = Log(trace, clock)
         changed = threading.Condition()
         flying: dict[str, int] = {}
@@ -174,6 +181,8 @@ class Engine:
         thread.start()
         for job in trace:
             with changed:
+                while len(flying) == at_once:
+                    changed.wait()
                 while flying and (wait := job.arrival - clock.now()) > 0:
                     changed.wait(wait)
                 clock.skip_to(job.arrival)

@@ -40,7 +40,8 @@ def describe(device: torch.device) -> str:
 def show(result: dict[str, Any], console: Console | None = None) -> None:
     console = console or Console()
     for name, found in result["figures"].items():
-        console.print(_throughput(name, found))
+        if "saturation" in found:
+            console.print(_throughput(name, found))
         for images, latency in found.get("latency", {}).items():
             console.print(_latency(name, images, latency))
     console.print(_gates(result))

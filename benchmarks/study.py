@@ -20,9 +20,12 @@ from benchmarks.subjects import Subject
 from benchmarks.traces import FLOOD, Job, Mix, flooded, poisson
 from t2i.api import Event, GenerationRequest, Hardware
 from t2i.engine import runner
+from t2i.engine.calibration import Calibration, Key, Profile
 from t2i.engine.loop import StepLoop
 from t2i.engine.models import Models
+from t2i.engine.sequence import Kind, Sequence
 from t2i.engine.worker import ROWS_PER_TICK
+from t2i.families.model import Model
 
 SEED = 7
 LOADS = (0.5, 0.7, 0.95, 1.5)
@@ -37,14 +40,18 @@ class Effort:
 
     rounds: int
     """Repetitions of what takes less than a second."""
-    decks: int
-    """Times that each arm draws a deck of twenty jobs; jobs of four pictures are drawn half as often."""
+    saturated: int
+    """Jobs that each arm draws when everything is asked for at once; of four pictures half as many."""
     checked: int
     """Jobs of the real replay that the simulation is held against."""
     simulated: int
     """Jobs of a simulated trace."""
+    calibration_seconds: float
+    """For each kind of forward, by the engine itself."""
     peak_side: int
     """Rows and columns of the matrices whose product says what the device can do."""
+    compile_seconds: float | None
+    """For arm 2; None as long as it takes, and 0 does without it."""
 
 
 class Study:
@@ -53,22 +60,43 @@ class Study:
     def __init__(self, subject: Subject, effort: Effort, say: Callable[[str], None]) -> None:
         self.subject, self.effort, self.say = subject, effort, say
         self.device = subject.model.device
-        self.row_cap = ROWS_PER_TICK[self.device.type]
+        self._row_cap = ROWS_PER_TICK[self.device.type]
+        self._models = Models(None, Hardware(device=str(self.device)))
+        self._models.add(subject.name, subject.model)
         self._engine = Engine(self._loop, subject.name)
         self._real = arms.real(subject.model, subject.plain, self._engine)
 
     def _loop(self, emit: Callable[[Event], None]) -> StepLoop:
-        models = Models(None, Hardware(device=str(self.device)))
-        models.add(self.subject.name, self.subject.model)
-        return StepLoop(models, emit, row_cap=self.row_cap)
+        return StepLoop(self._models, emit, row_cap=self._row_cap, calibration=self.calibration)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What the engine measures of itself when it is idle, measured beforehand and forgotten afterwards."""
+        self.say("calibrating the engine")
+        name, model = self.subject.name, self.subject.model
+        calibration = Calibration(None, most_rows=self._row_cap, budget=self.effort.calibration_seconds)
+        calibration.welcome(name, model)
+        while calibration.measure([name]):
+            pass
+        return calibration
+
+    @property
+    def profile(self) -> Profile:
+        """Of the steps that the jobs take."""
+        (job,) = poisson(self.mix(1), 1, 1.0, SEED)
+        stage, *_ = self.subject.model.stages(job.request)
+        profile = self.calibration.profile(Key.of(self.subject.model, Kind(stage.name, stage.shape)))
+        assert profile is not None
+        return profile
 
     def mix(self, images: int) -> Mix:
         return replace(self.subject.mix, images=images)
 
     # --- the pictures are the same --------------------------------------------------------------------------------
 
-    def equality(self) -> float:
-        """The largest relative error of latents against arm 1, of requests stepped together with unlike settings."""
+    def equality(self) -> dict[str, float]:
+        """The largest relative error of latents against arm 1, of requests stepped together with unlike settings, by
+        the precision that our network computes in."""
         self.say("comparing pictures with those of diffusers")
         samplers = [name for name in self.subject.mix.samplers if name != "euler_a"]  # draws noise of its own
         requests = [
@@ -83,14 +111,11 @@ class Study:
             )
             for index, (steps, scale) in enumerate([(4, 1.0), (8, 3.0), (8, 7.5), (20, 2.0)])
         ]
-        model = self.subject.model
-        sequences = [runner.Sequence(model, request, request.prompt, None) for request in requests]
-        while flying := [sequence for sequence in sequences if not sequence.finished]:
-            runner.step(model, [*flying])
-        return max(
-            _relative_error(sequence.latents, self.subject.plain.latents(request))
-            for sequence, request in zip(sequences, requests, strict=True)
-        )
+        expected = [self.subject.plain.latents(request) for request in requests]
+        found = {self.subject.dtype: _largest_error(self.subject.model, requests, expected)}
+        if self.subject.in_float32 is not None:
+            found["float32"] = _largest_error(self.subject.in_float32(), requests, expected)
+        return found
 
     # --- the network ----------------------------------------------------------------------------------------------
 
@@ -98,27 +123,36 @@ class Study:
     def step_times(self) -> dict[str, dict[int, float]]:
         self.say("timing steps")
         subject = self.subject
-        return measure.forward_times(subject.model, subject.plain, subject.mix, subject.rows, self.effort.rounds)
+        networks = {PLAIN: subject.plain.forward, **subject.networks}
+        return measure.step_times(subject.model, networks, subject.mix, subject.rows, self.effort.rounds)
 
     @cached_property
     def costs(self) -> Costs:
         self.say("timing the rest of a job")
-        subject, steps = self.subject, self.step_times["ours"]
+        subject, steps = self.subject, self.step_times[OURS]
         return measure.costs(
             subject.model, subject.plain, subject.mix, steps=steps, images=(1, 4), rounds=self.effort.rounds
         )
 
     def network(self) -> dict[str, Any]:
-        subject = self.subject
-        peak = measure.matmul_peak(self.device, subject.dtype, self.effort.peak_side, self.effort.rounds)
+        """Steps, and which share of the device's matrix products they are, each against the peak in its precision."""
+        subject, effort = self.subject, self.effort
+        plain = str(subject.plain.unet.dtype).removeprefix("torch.")
+        dtypes = dict.fromkeys(self.step_times, subject.dtype) | {PLAIN: plain}
+        peaks = {
+            dtype: measure.matmul_peak(self.device, getattr(torch, dtype), effort.peak_side, effort.rounds)
+            for dtype in set(dtypes.values())
+        }
         work = {rows: measure.flops(partial(subject.plain.forward, rows)) for rows in subject.rows}
         return {
-            "matmul_peak_tflops": round(peak / 1e12, 4),
+            "dtypes": dtypes,
+            "matmul_peak_tflops": {dtype: round(peak / 1e12, 4) for dtype, peak in peaks.items()},
             "gflop_per_row": round(work[1] / 1e9, 3),
-            "best_rows": {name: measure.best_rows(times) for name, times in self.step_times.items()},
+            "best_rows": {name: Profile(times).best for name, times in self.step_times.items()},
+            "calibrated": {"best_rows": self.profile.best, "seconds": _rounded(self.profile.seconds)},
             "step_seconds": {name: _rounded(times) for name, times in self.step_times.items()},
             "utilisation": {
-                name: _rounded({rows: work[rows] / seconds / peak for rows, seconds in times.items()})
+                name: _rounded({rows: work[rows] / seconds / peaks[dtypes[name]] for rows, seconds in times.items()})
                 for name, times in self.step_times.items()
             },
             "costs": {name: value for name, value in asdict(self.costs).items() if name != "steps"},
@@ -159,11 +193,11 @@ class Study:
 
     # --- throughput -----------------------------------------------------------------------------------------------
 
-    def compile(self) -> dict[str, Any]:
+    def compile(self, mix: Mix) -> dict[str, Any]:
         """Make arm 2 of arm 1, which from now on is compiled; measure arm 1 before."""
         self.say("compiling the network of diffusers")
         found: dict[str, Any] = {}
-        compile_plain(self.subject.plain, self.device, found)
+        compile_plain(self.subject.plain, mix, self.device, found)
         self._real[COMPILED] = arms.one_at_a_time(self.subject.plain)
         return found
 
@@ -212,16 +246,14 @@ class Study:
         return {"light": self._simulate(OURS, light), "flooded": self._simulate(OURS, both)}
 
     def _simulate(self, arm: str, trace: list[Job]) -> Log:
-        return arms.simulated(self.costs, self.row_cap)[arm](trace)
+        return arms.simulated(self.costs, self.profile)[arm](trace)
 
     # --- loading --------------------------------------------------------------------------------------------------
 
     def load_seconds(self) -> float:
         """From disk to the device, by a process that has read the files before."""
         began = time.perf_counter()
-        t2i.checkpoints.load(
-            self.subject.folder, str(self.device), dtype=str(self.subject.dtype).removeprefix("torch.")
-        )
+        t2i.checkpoints.load(self.subject.folder, str(self.device), dtype=self.subject.dtype)
         return time.perf_counter() - began
 
 
@@ -230,8 +262,14 @@ def others(record: Record) -> bool:
     return record.job.user != FLOOD
 
 
-def _relative_error(ours: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((ours - expected).norm() / expected.norm())
+def _largest_error(model: Model, requests: list[GenerationRequest], expected: list[torch.Tensor]) -> float:
+    sequences = [Sequence(model, request, request.prompt, None) for request in requests]
+    while flying := [sequence for sequence in sequences if not sequence.finished]:
+        runner.step(model, [*flying])
+    return max(
+        float((sequence.latents - latents).norm() / latents.norm())
+        for sequence, latents in zip(sequences, expected, strict=True)
+    )
 
 
 def _rounded(values: dict[int, float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -29,9 +29,8 @@ from t2i.checkpoints.single_file import CONFIGS, clip_tokenizer
 from t2i.families.cascade import Cascade
 from t2i.families.model import Model
 
-FLOAT32_TOLERANCE = 1e-4
-BFLOAT16_TOLERANCE = 5e-2
-"""Largest relative error of latents against arm 1. bfloat16 keeps 8 bits, and kernels round differently by batch."""
+TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
+"""Largest relative error of latents against arm 1. bfloat16 keeps 8 bits, which kernels round as the batch has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,18 @@ class Subject:
     name: str
     folder: Path
     model: Model
+    """In the precision that it takes here by itself."""
     plain: Plain
+    """In float32 for the embedded checkpoint, in that of `model` for the others."""
     mix: Mix
     rows: tuple[int, ...]
     """Batches that are measured."""
-    tolerance: float
-    dtype: torch.dtype
+    dtype: str
+    """That of `model`."""
+    in_float32: Callable[[], Model] | None = None
+    """Our model in arm 1's precision, where it is not in that anyway."""
+    networks: dict[str, Callable[[int], None]] = field(default_factory=dict)
+    """Further ones of diffusers to be timed: a forward by its rows."""
 
 
 def embedded(device: torch.device, scratch: Path, *, small: bool) -> Subject:
@@ -55,44 +60,53 @@ def embedded(device: torch.device, scratch: Path, *, small: bool) -> Subject:
     model = cast(Cascade, t2i.checkpoints.load(folder, str(device)))
     mix = Mix(model.info.sizes[0], ("flow_euler", "dpmpp_2m", "ddim", "euler_a"))
     rows = (1, 2, 4, 8, 16) if device.type == "cpu" else (1, 2, 4, 8, 16, 32, 64)
-    return Subject("embedded", folder, model, PlainCascade(folder, model), mix, rows, FLOAT32_TOLERANCE, torch.float32)
+    subject = Subject(
+        "embedded", folder, model, PlainCascade(folder, model), mix, rows, str(model.dtype).removeprefix("torch.")
+    )
+    if model.dtype == torch.float32:
+        return subject
+    return replace(
+        subject,
+        in_float32=lambda: cast(Model, t2i.checkpoints.load(folder, str(device), dtype="float32")),
+        networks={f"diffusers, {subject.dtype}": PlainCascade(folder, model, model.dtype).forward},
+    )
 
 
 def sd15(device: torch.device, scratch: Path, *, small: bool) -> Subject:
-    build = tiny_latent.stable_diffusion if small else _stable_diffusion
-    return _latent("sd15", build, 512, (1, 2, 4, 8, 16, 32), device=device, scratch=scratch, small=small)
+    folder = random_checkpoint("sd15", device, scratch, small=small)
+    return _latent("sd15", 64 if small else 512, (1, 2, 4, 8, 16, 32), folder, device)
 
 
 def sdxl(device: torch.device, scratch: Path, *, small: bool) -> Subject:
-    build = tiny_latent.sdxl if small else _stable_diffusion_xl
-    return _latent("sdxl", build, 1024, (1, 2, 4, 8, 16), device=device, scratch=scratch, small=small)
+    folder = random_checkpoint("sdxl", device, scratch, small=small)
+    return _latent("sdxl", 64 if small else 1024, (1, 2, 4, 8, 16), folder, device)
 
 
-def _latent(
-    name: str,
-    build: Callable[[], DiffusionPipeline],
-    size: int,
-    rows: tuple[int, ...],
-    *,
-    device: torch.device,
-    scratch: Path,
-    small: bool,
-) -> Subject:
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+def _latent(name: str, size: int, rows: tuple[int, ...], folder: Path, device: torch.device) -> Subject:
+    dtype = latent_dtype(device)
+    precision = str(dtype).removeprefix("torch.")
+    model = t2i.checkpoints.load(folder, str(device), dtype=precision)
+    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True).to(device)
+    mix = Mix(size, ("euler", "dpmpp_2m", "ddim", "euler_a"))
+    return Subject(name, folder, cast(Model, model), PlainPipeline(pipeline, size), mix, rows, precision)
+
+
+def random_checkpoint(name: str, device: torch.device, scratch: Path, *, small: bool) -> Path:
+    """The folder of sd15 or sdxl in `scratch`, written unless it is there."""
     folder = scratch / name
-    if not folder.is_dir():
+    if not (folder / "model_index.json").is_file():
+        build, build_small = _BUILDS[name]
         torch.manual_seed(0)
         # Gigabytes of random numbers come quicker where the networks will run.
         with torch.device("cpu" if small else device):
-            pipeline = build()
-        pipeline.to(dtype=dtype).save_pretrained(folder, safe_serialization=True)
-        del pipeline
-    model = t2i.checkpoints.load(folder, str(device), dtype=str(dtype).removeprefix("torch."))
-    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True).to(device)
-    size = 64 if small else size
-    mix = Mix(size, ("euler", "dpmpp_2m", "ddim", "euler_a"))
-    tolerance = FLOAT32_TOLERANCE if dtype == torch.float32 else BFLOAT16_TOLERANCE
-    return Subject(name, folder, cast(Model, model), PlainPipeline(pipeline, size), mix, rows, tolerance, dtype)
+            pipeline = build_small() if small else build()
+        pipeline.to(dtype=latent_dtype(device)).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def latent_dtype(device: torch.device) -> torch.dtype:
+    """Of Stable Diffusion and SDXL, ours and diffusers'."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def _stable_diffusion() -> DiffusionPipeline:
@@ -130,3 +144,9 @@ def _scheduler(folder: Path) -> EulerDiscreteScheduler:
 def _config(folder: Path) -> dict[str, object]:
     config: dict[str, object] = json.loads((folder / "config.json").read_text())
     return config
+
+
+_BUILDS: dict[str, tuple[Callable[[], DiffusionPipeline], Callable[[], DiffusionPipeline]]] = {
+    "sd15": (_stable_diffusion, tiny_latent.stable_diffusion),
+    "sdxl": (_stable_diffusion_xl, tiny_latent.sdxl),
+}

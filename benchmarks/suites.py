@@ -13,18 +13,23 @@ from typing import Any
 
 import torch
 
-from benchmarks import figures, plots, report, subjects
+from benchmarks import figures, measure, plots, report, subjects
 from benchmarks.arms import COMPILED, OURS, PLAIN, WHOLE
 from benchmarks.figures import Figures
 from benchmarks.gates import Gate, at_least, at_most
 from benchmarks.study import Effort, Study
+from benchmarks.switching import switch_seconds
 from t2i.checkpoints.registry import pick_device
 
-CPU = Effort(rounds=7, decks=2, checked=40, simulated=2000, peak_side=2048)
-GPU = Effort(rounds=15, decks=2, checked=60, simulated=2000, peak_side=8192)
-SMALL = Effort(rounds=1, decks=1, checked=8, simulated=60, peak_side=256)
-COMPILE_SECONDS = 60.0
-"""What the CPU suite spends on compiling; there it takes longer than all else."""
+CPU = Effort(
+    rounds=7, saturated=40, checked=40, simulated=2000, calibration_seconds=6, peak_side=2048, compile_seconds=60
+)
+GPU = Effort(
+    rounds=15, saturated=40, checked=60, simulated=2000, calibration_seconds=6, peak_side=8192, compile_seconds=None
+)
+SMALL = Effort(
+    rounds=1, saturated=6, checked=6, simulated=60, calibration_seconds=0.2, peak_side=256, compile_seconds=0
+)
 
 Say = Callable[[str], None]
 Part = Callable[[], tuple[Figures, list[Gate]]]
@@ -34,13 +39,19 @@ def run(suite: str, json_file: Path | None, plots_dir: Path | None, *, small: bo
     """Measure, print the table, write what was asked for. 0 when every gate holds, else 1."""
     began = time.monotonic()
     device = pick_device("cpu" if suite == "cpu" else "auto")
+    conditions = {"device": report.describe(device), "small": small}
     parts = None if json_file is None or suite == "cpu" else json_file.with_suffix(".parts")
-    with tempfile.TemporaryDirectory() if parts is None else nullcontext(parts / "checkpoints") as scratch:
+    with (
+        tempfile.TemporaryDirectory()
+        if parts is None
+        else nullcontext(parts / ("tiny" if small else "checkpoints")) as scratch
+    ):
         measured = (cpu if suite == "cpu" else gpu)(device, Path(scratch), small=small, say=say)
         found: Figures = {}
         gates: list[Gate] = []
         for name, part in measured.items():
-            found[name], kept = _resumed(name, part, parts, say)
+            measure.forget(device)
+            found[name], kept = part() if parts is None else _resumed(parts / f"{name}.json", part, conditions, say)
             gates += kept
     result = report.compose(suite, device, found, gates, seconds=time.monotonic() - began)
     if json_file:
@@ -57,10 +68,10 @@ def cpu(device: torch.device, scratch: Path, *, small: bool, say: Say) -> dict[s
 
     def embedded() -> tuple[Figures, list[Gate]]:
         study = Study(subjects.embedded(device, scratch, small=small), effort, say)
-        found = _people(study, effort, grids=True)
-        found["compiled"] = figures.compiled_arm(study, study.mix(1), 20, 0 if small else COMPILE_SECONDS)
+        found = _people(study, grids=True)
+        found["compiled"] = figures.compiled_arm(study, study.mix(1), effort.saturated // 2)
         found["loading"] = figures.loading(study)
-        found["memory"] = figures.memory(study)
+        found["memory"] = measure.peak_memory(device)
         return found, cpu_gates(found)
 
     return {"embedded": embedded}
@@ -68,25 +79,25 @@ def cpu(device: torch.device, scratch: Path, *, small: bool, say: Say) -> dict[s
 
 def gpu(device: torch.device, scratch: Path, *, small: bool, say: Say) -> dict[str, Part]:
     """The embedded checkpoint, Stable Diffusion 1.5 and SDXL on one card: each a part that is not repeated."""
-    effort = SMALL if small else GPU
+    effort = replace(SMALL, compile_seconds=None) if small else GPU
 
     def embedded() -> tuple[Figures, list[Gate]]:
         study = Study(subjects.embedded(device, scratch, small=small), effort, say)
-        found = _people(study, effort, grids=False)
-        found["memory"] = figures.memory(study)
+        found = _people(study, grids=False)
+        found["memory"] = measure.peak_memory(device)
         rate = found["saturation"]["1"]
-        return found, [_equal(found), at_least("embedded: images/s over diffusers", rate[OURS] / rate[PLAIN], 10)]
+        return found, [*_equal(found), at_least("embedded: images/s over diffusers", rate[OURS] / rate[PLAIN], 10)]
 
     def sd15() -> tuple[Figures, list[Gate]]:
         study = Study(subjects.sd15(device, scratch, small=small), effort, say)
         mix = replace(study.mix(1), deck=(20,) * 20, guidance=(7.5,))
         found = {"equality": figures.equality(study), **figures.speed(study)}
-        found["saturation"] = {"1": figures.saturation(study, mix, 20 * effort.decks, (PLAIN, OURS))}
-        found["compiled"] = figures.compiled_arm(study, mix, 20, None)
-        found["memory"] = figures.memory(study)
+        found["saturation"] = {"1": study.saturation(mix, effort.saturated, (PLAIN, OURS))}
+        found["compiled"] = figures.compiled_arm(study, mix, effort.saturated // 2)
+        found["memory"] = measure.peak_memory(device)
         rate, other = found["saturation"]["1"], found["compiled"]["images_per_second"]
         return found, [
-            _equal(found),
+            *_equal(found),
             at_least("sd15 512 px, 20 steps: images/s over diffusers", rate[OURS] / rate[PLAIN], 5),
             at_least("sd15 512 px, 20 steps: images/s over compiled diffusers", other[OURS] / other[COMPILED], 2.5),
             at_least("sd15 512 px, 20 steps: images/s", rate[OURS], 12.8),
@@ -96,28 +107,35 @@ def gpu(device: torch.device, scratch: Path, *, small: bool, say: Say) -> dict[s
         study = Study(subjects.sdxl(device, scratch, small=small), effort, say)
         mix = replace(study.mix(1), deck=(30,) * 10, guidance=(5.0,))
         found = {"equality": figures.equality(study), **figures.speed(study)}
-        found["saturation"] = {"1": figures.saturation(study, mix, 10 * effort.decks, (PLAIN, OURS))}
+        found["saturation"] = {"1": study.saturation(mix, effort.saturated // 2, (PLAIN, OURS))}
         found["latency"] = {"1": figures.latencies(study, 1)}
-        found["loading"] = figures.loading(study)
-        found["memory"] = figures.memory(study)
+        found["memory"] = measure.peak_memory(device)
         at = found["latency"]["1"]["loads"]["0.7"]
         return found, [
-            _equal(found),
+            *_equal(found),
             at_least("sdxl 1024 px, 30 steps: images/s", found["saturation"]["1"][OURS], 0.95),
             at_most("sdxl at load 0.7: mean over whole jobs", _ratio(at, "mean"), 0.75),
             at_most("sdxl at load 0.7: p95 over whole jobs", _ratio(at, "p95"), 1.0),
         ]
 
-    return {"embedded": embedded, "sd15": sd15, "sdxl": sdxl}
+    def switch() -> tuple[Figures, list[Gate]]:
+        for name in ("sd15", "sdxl"):
+            subjects.random_checkpoint(name, device, scratch, small=small)
+        say("switching between sd15 and sdxl")
+        found = switch_seconds(scratch, "sdxl", "sd15", device, rounds=effort.rounds)
+        return found, [at_most("sdxl: seconds from main memory to the device", found["memory_seconds"], 0.35)]
+
+    return {"embedded": embedded, "sd15": sd15, "sdxl": sdxl, "switch": switch}
 
 
-def _people(study: Study, effort: Effort, *, grids: bool) -> Figures:
+def _people(study: Study, *, grids: bool) -> Figures:
     """What is asked of a checkpoint that many people use at once."""
+    jobs = study.effort.saturated
     found: Figures = {"equality": figures.equality(study), **figures.speed(study)}
-    found["saturation"] = {"1": figures.saturation(study, study.mix(1), 20 * effort.decks, figures.ALL_ARMS)}
+    found["saturation"] = {"1": study.saturation(study.mix(1), jobs, figures.ALL_ARMS)}
     found["latency"] = {"1": figures.latencies(study, 1)}
     if grids:
-        found["saturation"]["4"] = figures.saturation(study, study.mix(4), 10 * effort.decks, figures.HARD_ARMS)
+        found["saturation"]["4"] = study.saturation(study.mix(4), jobs // 2, figures.HARD_ARMS)
         found["latency"]["4"] = figures.latencies(study, 4)
     found["checked"] = figures.checked(study)
     found["flood"] = figures.flood(study)
@@ -131,7 +149,7 @@ def cpu_gates(found: Figures) -> list[Gate]:
     short = [grids[arm]["by_steps"]["4"]["p95"] for arm in (OURS, WHOLE)]
     off = found["checked"]["simulated_mean_is_off_by"]
     return [
-        _equal(found),
+        *_equal(found),
         at_most("a grid of four: time over diffusers", found["grid_ratio"], 0.8),
         at_least("single pictures: images/s over diffusers", one[OURS] / one[PLAIN], 1.2),
         at_most("single pictures, load 0.7: mean over whole jobs", _ratio(at["0.7"], "mean"), 0.75),
@@ -150,26 +168,26 @@ def cpu_gates(found: Figures) -> list[Gate]:
     ]
 
 
-def _equal(found: Figures) -> Gate:
-    equality = found["equality"]
-    return at_most("pictures: relative error against diffusers", equality["relative_error"], equality["tolerance"])
+def _equal(found: Figures) -> list[Gate]:
+    return [
+        at_most(f"pictures in {dtype}: relative error against diffusers", one["relative_error"], one["tolerance"])
+        for dtype, one in found["equality"].items()
+    ]
 
 
 def _ratio(arms: dict[str, Any], what: str) -> float:
     return float(arms[OURS]["latency"][what] / arms[WHOLE]["latency"][what])
 
 
-def _resumed(name: str, part: Part, parts: Path | None, say: Say) -> tuple[Figures, list[Gate]]:
-    """A part that an earlier, interrupted run finished is read, not measured again."""
-    if parts is None:
-        return part()
-    file = parts / f"{name}.json"
+def _resumed(file: Path, part: Part, conditions: Figures, say: Say) -> tuple[Figures, list[Gate]]:
+    """A part that an earlier, interrupted run finished under the same conditions is read, not measured again."""
     if file.is_file():
-        say(f"{name} was measured before: {file}")
         kept = json.loads(file.read_text())
-        return kept["figures"], [Gate(**gate) for gate in kept["gates"]]
-    parts.mkdir(parents=True, exist_ok=True)
+        if kept["conditions"] == conditions:
+            say(f"{file} was measured before")
+            return kept["figures"], [Gate(**gate) for gate in kept["gates"]]
     found, gates = part()
-    content = json.dumps({"figures": found, "gates": [gate.to_json() for gate in gates]}, indent=2)
-    file.write_text(content + "\n")
+    content = {"conditions": conditions, "figures": found, "gates": [gate.to_json() for gate in gates]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2) + "\n")
     return found, gates
