@@ -80,6 +80,12 @@ class Models:
     def loaded(self) -> tuple[str, ...]:
         return tuple(self._present)
 
+    @property
+    def resting_bytes(self) -> int:
+        """Bytes of weights in main memory that rest there, or that are copies of what is on the device."""
+        resting = sum(residence.size for residence in self._resting.values())
+        return resting + sum(residence.copied for residence in self._present.values())
+
     def describe(self) -> tuple[tuple[CheckpointInfo, ...], tuple[str, ...]]:
         """What can be loaded, and one sentence for each checkpoint that is damaged."""
         infos: list[CheckpointInfo] = []
@@ -130,7 +136,7 @@ class Models:
         residence = load.residence if load is not None and load.residence is not None else Residence(model)
         self._present[name] = residence
         self._sizes[name] = residence.size
-        if self._resting_bytes() > self._memory_budget:
+        if self.resting_bytes > self._memory_budget:
             residence.forget_copy()
 
     def settle(self, busy: frozenset[str]) -> None:
@@ -181,16 +187,12 @@ class Models:
             return
         # Copies of what is on the device anyway are of less use than models at rest.
         for other in self._present.values():
-            if self._resting_bytes() + leaving.size > self._memory_budget:
+            if self.resting_bytes + leaving.size > self._memory_budget:
                 other.forget_copy()
-        while self._resting_bytes() + leaving.size > self._memory_budget:
+        while self.resting_bytes + leaving.size > self._memory_budget:
             self._loader.submit(self._resting.pop(next(iter(self._resting))).discard)
         self._resting[name] = leaving
         self._loader.submit(leaving.park)
-
-    def _resting_bytes(self) -> int:
-        resting = sum(residence.size for residence in self._resting.values())
-        return resting + sum(residence.copied for residence in self._present.values())
 
     def _size(self, name: str, path: Path) -> int:
         """Bytes of a model's weights: as they were the last time, else by what its files say."""
@@ -199,9 +201,7 @@ class Models:
                 info = checkpoints.describe(path)
             except CheckpointError:
                 return 0  # loading it will say what ails it
-            # Cascades compute in float32 whatever the precision of others is.
-            dtype = torch.float32 if info.family == "cascade" else pick_dtype(self._hardware.dtype, self._device)
-            self._sizes[name] = info.parameters * dtype.itemsize
+            self._sizes[name] = info.parameters * pick_dtype(self._hardware.dtype, self._device).itemsize
         return self._sizes[name]
 
     # --- the loader thread ----------------------------------------------------------------------------------------

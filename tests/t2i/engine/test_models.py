@@ -30,7 +30,7 @@ from t2i.api import (
 )
 from t2i.engine.loop import StepLoop
 from t2i.engine.models import Models, default_device_budget, default_memory_budget, main_memory
-from t2i.engine.residence import Residence
+from t2i.engine.residence import Residence, weights
 from t2i.families.latent import LatentModel
 from t2i.families.pipeline import AnyModel
 from t2i.pipeline import Pipeline
@@ -41,9 +41,9 @@ REQUEST = GenerationRequest(prompt="a red apple", images=2, seed=7, width=16, st
 
 @pytest.fixture(scope="module")
 def folder(checkpoints_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three checkpoints of one size, and one that is damaged."""
+    """Four checkpoints of one size, and one that is damaged."""
     folder = tmp_path_factory.mktemp("models")
-    for name in ("a", "b", "c", "damaged"):
+    for name in ("a", "b", "c", "d", "damaged"):
         shutil.copytree(checkpoints_dir / "tiny", folder / name)
     weights = next((folder / "damaged" / "base").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -120,6 +120,19 @@ def test_main_memory_holds_what_left_last(make: Callable[..., Models], reads: li
     assert reads == ["a", "b", "c"]
     bring(models, "a")
     assert reads == ["a", "b", "c", "a"]
+
+
+def test_copies_of_models_on_the_device_count_and_go_before_models_at_rest(
+    make: Callable[..., Models], size: int, reads: list[str]
+) -> None:
+    models = make(2.5, 2)
+    bring(models, "a", "b", "c", "a")
+    assert models.resting_bytes == 2 * size  # b, and the copy of a
+    bring(models, "d", "b")
+    assert reads == ["a", "b", "c", "d"]
+    for name in "abcd" * 2:
+        bring(models, name)
+        assert models.resting_bytes <= 2 * size
 
 
 def test_whoever_is_busy_stays_and_whoever_needs_the_room_waits(make: Callable[..., Models]) -> None:
@@ -239,6 +252,8 @@ def test_every_family_draws_the_same_after_a_rest(family: str, saved: Callable[[
         residence.park()
         assert residence.restore() is model
         assert png(model, request) == drawn
+    resting = {copy.data_ptr() for copy in residence._copies.values()}
+    assert resting.isdisjoint(weight.data_ptr() for weight in weights(model.modules()).values())
     assert residence.copied == residence.size == residence.measure()
 
 
