@@ -107,6 +107,7 @@ async def serve(options: argparse.Namespace) -> NoReturn:
 def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tuple[StepLoop, Hello]:
     """Load the default checkpoint. Raises CheckpointError."""
     # Imported here, because torch takes seconds and the parent's death must be noticed from the first one on.
+    from t2i.engine.calibration import Calibration, default_folder
     from t2i.engine.loop import StepLoop
     from t2i.engine.models import Models
 
@@ -130,7 +131,9 @@ def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tupl
         checkpoints=infos,
         loaded=models.loaded,
     )
-    return StepLoop(models, emit, row_cap=ROWS_PER_TICK[kind]), hello
+    rows = ROWS_PER_TICK[kind]
+    calibration = Calibration(default_folder(), most_rows=rows)
+    return StepLoop(models, emit, row_cap=rows, calibration=calibration), hello
 
 
 async def run_in_thread(steps: StepLoop) -> None:
