@@ -22,6 +22,7 @@ from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.model import JobSnapshot
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
+from bot.jobs.quota import Policy, Quotas
 from bot.jobs.service import JobService
 from bot.moderation.rules import PromptRules
 from bot.settings import Settings
@@ -84,11 +85,24 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
     dispatcher = Dispatcher(
         engine=engine, queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery
     )
+    policy = Policy(
+        role_weights=settings.role_weights,
+        user_limit=settings.quota_per_user,
+        role_limits=settings.quota_per_role,
+        guild_limit=settings.quota_per_server,
+    )
     jobs = JobService(
-        queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery, dispatcher=dispatcher
+        queue=queue,
+        checkpoints=checkpoints,
+        images=store,
+        board=board,
+        delivery=delivery,
+        dispatcher=dispatcher,
+        policy=policy,
     )
     catalogue = Catalogue(jobs, settings.checkpoint)
-    bot.serve(jobs, catalogue, Admission(jobs, catalogue, PromptRules(settings.blocked_words)))
+    admission = Admission(jobs, catalogue, PromptRules(settings.blocked_words))
+    bot.serve(jobs, catalogue, admission, Quotas(database, policy))
     return dispatcher
 
 

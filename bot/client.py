@@ -16,11 +16,14 @@ from discord.gateway import DiscordWebSocket
 from bot.commands.admission import Admission
 from bot.commands.catalogue import Catalogue
 from bot.errors import SettingsError
+from bot.jobs.quota import Quotas
 from bot.jobs.service import JobService
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = tuple(f"bot.commands.{area}" for area in ("errors", "imagine", "checkpoint", "buttons", "help"))
+EXTENSIONS = tuple(
+    f"bot.commands.{area}" for area in ("errors", "imagine", "checkpoint", "buttons", "queue", "usage", "help")
+)
 
 
 class ImagineBot(commands.Bot):
@@ -29,6 +32,7 @@ class ImagineBot(commands.Bot):
     jobs: JobService
     catalogue: Catalogue
     admission: Admission
+    quotas: Quotas
 
     def __init__(self, data_dir: Path) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
@@ -45,9 +49,9 @@ class ImagineBot(commands.Bot):
         )
         self._synced = data_dir / "commands.sha256"
 
-    def serve(self, jobs: JobService, catalogue: Catalogue, admission: Admission) -> None:
+    def serve(self, jobs: JobService, catalogue: Catalogue, admission: Admission, quotas: Quotas) -> None:
         """Give the extensions what they work with; to be called before `login`."""
-        self.jobs, self.catalogue, self.admission = jobs, catalogue, admission
+        self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
 
     async def setup_hook(self) -> None:
         for extension in EXTENSIONS:

@@ -35,6 +35,14 @@ class QueueFull(UserFacingError):
     """The person has as many jobs waiting as one person may have."""
 
 
+class QueueClosed(UserFacingError):
+    """A moderator lets the queue run empty."""
+
+
+class QuotaUsedUp(UserFacingError):
+    """The job would take more GPU time than its user or its server has left for today."""
+
+
 class AlreadyRunning(UserFacingError):
     """Another instance works on the same data folder; the process ends with this sentence and exit code 2."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +38,16 @@ class Settings(BaseSettings):
     progress_interval: float = Field(2.0, ge=0.2, description="Seconds between two progress edits of one message.")
     running_per_user: int = Field(2, ge=1, description="Jobs of one user that may be drawn at once.")
     queued_per_user: int = Field(50, ge=1, description="Jobs of one user that may wait.")
+    role_weights: dict[int, Annotated[float, Field(gt=0)]] = Field(
+        {}, description='Shares of the queue by role id (JSON, such as {"81384788765712384": 2}); 1 without a role.'
+    )
+    quota_per_user: float | None = Field(
+        None, gt=0, description="GPU seconds a day for each person; unlimited if unset."
+    )
+    quota_per_role: dict[int, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="GPU seconds a day for each wearer of a role, instead of the above (JSON by role id)."
+    )
+    quota_per_server: float | None = Field(None, gt=0, description="GPU seconds a day for each server as a whole.")
     blocked_words: tuple[str, ...] = Field((), description="Further words the prompt filter refuses (JSON list).")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
@@ -68,4 +78,6 @@ def load() -> Settings:
         mistakes = (f"IMAGINE_{str(e['loc'][0]).upper()}: {e['msg']}." for e in invalid.errors(include_input=False))
         raise SettingsError(" ".join(mistakes)) from None
     except UnreadableSetting as unreadable:
-        raise SettingsError(f'{unreadable}. Lists are written as JSON, such as ["one", "two"].') from None
+        raise SettingsError(
+            f'{unreadable}. Lists are written as JSON, such as ["one", "two"], and tables as {"1": 2}.'
+        ) from None

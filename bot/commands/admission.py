@@ -64,6 +64,7 @@ class Admission:
             guild_id=interaction.guild_id,
             parent_id=parent.id if parent else None,
             parent_index=parent_index,
+            role_ids=role_ids(interaction),
         )
         await self._acknowledge(interaction, new)
 
@@ -85,6 +86,12 @@ class Admission:
             await self._jobs.cancel(job.id)
         else:
             await self._jobs.attach_message(job.id, message_id)
+
+
+def role_ids(interaction: discord.Interaction) -> tuple[int, ...]:
+    """Roles that the person wears here, @everyone among them, whose id is the server's."""
+    member = interaction.user
+    return tuple(role.id for role in member.roles) if isinstance(member, discord.Member) else ()
 
 
 def require_permissions(interaction: discord.Interaction) -> None:

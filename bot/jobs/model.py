@@ -23,6 +23,15 @@ class JobState(StrEnum):
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
+class Closure(StrEnum):
+    """What a moderator did to a server's queue."""
+
+    PAUSED = "paused"
+    """Jobs are taken, but none is begun."""
+    DRAINING = "draining"
+    """Jobs that wait are drawn, but none is taken."""
+
+
 class JobKind(StrEnum):
     IMAGINE = "imagine"
     VARIATION = "variation"
@@ -46,6 +55,8 @@ class NewJob:
     parent_id: int | None = None
     parent_index: int | None = None
     """`StoredImage.index` of the parent's picture that a variation or an upscale starts from."""
+    role_ids: tuple[int, ...] = ()
+    """Roles that the user wears in the server; weights and quotas may depend on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +129,9 @@ class JobSnapshot:
     job: Job
     position: int | None = None
     """Jobs ahead of it while queued: 0 means next."""
+    paused: bool = False
+    """A moderator paused its queue."""
+    done_at: datetime | None = None
+    """When it will probably be done, while it waits and its like were drawn before."""
     progress: Progress | None = None
     images: tuple[StoredImage, ...] = ()

@@ -1,8 +1,9 @@
 """The queue: every state a job passes through, each step one transaction on SQLite or PostgreSQL.
 
-Fairness is start-time fair queueing. On admission a job gets `tag = max(virtual time, its user's last tag) + cost /
-weight`, where virtual time is the largest tag served so far; the smallest tag is served next. Someone with a hundred
-jobs waiting therefore advances as fast as someone with one, and nobody saves up credit by staying away.
+Fairness is start-time fair queueing (Goyal, Vin and Cheng, 1996). On admission a job gets `tag = max(virtual time,
+where its user's last job ended)` and ends at `tag + cost / weight`; virtual time is the largest tag served so far, and
+the smallest tag is served next. Someone with a hundred jobs waiting therefore advances as fast as someone with one,
+nobody saves up credit by staying away, and whoever comes anew waits for at most one job of everybody else.
 
 A claim raises `attempt`, and whatever a claim leads to is written only while that attempt still runs.
 """
@@ -11,15 +12,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import CursorResult, Row, case, func, literal, or_, select, update
+from sqlalchemy import CursorResult, Row, case, func, literal, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from bot.errors import JobNotFound, QueueFull
-from bot.jobs.model import Job, JobKind, JobSnapshot, JobState, NewJob, StoredImage
+from bot.errors import JobNotFound, QueueClosed, QueueFull
+from bot.jobs import quota
+from bot.jobs.estimates import Estimates
+from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, StoredImage
+from bot.jobs.quota import Terms
+from bot.jobs.rows import in_state, job_of, now, was_claimed
 from bot.prompt.options import JobOptions
 from bot.storage import tables
 from bot.storage.session import Database
@@ -29,8 +33,11 @@ WINDOW = 64
 """Ready rows among which a claim may prefer a checkpoint that is already loaded."""
 MAX_CRASHES = 3
 """Engine crashes after which a job is given up."""
+EVERYWHERE = 0
+"""In place of a server's id: all servers and direct messages."""
 
-_jobs, _images, _users = tables.jobs, tables.images, tables.users
+STANDARD = Terms()
+_jobs, _images, _users, _closures = tables.jobs, tables.images, tables.users, tables.closures
 
 
 def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
@@ -40,13 +47,17 @@ def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) 
     return checkpoint.sizes[-1] if kind is JobKind.UPSCALE else checkpoint.sizes[0]
 
 
+def steps(options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
+    return options.steps or (checkpoint.steps if checkpoint else None)
+
+
 def cost(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> float:
     """Denoiser work in megapixel steps: steps x pixels x images. Unknown checkpoints are taken for small ones."""
-    steps = options.steps or (checkpoint.steps if checkpoint else 25)
+    work = steps(options, checkpoint) or 25
     if options.sampler == "heun":
-        steps = 2 * steps - 1  # it asks the network twice
+        work = 2 * work - 1  # it asks the network twice
     pixels = (side(kind, options, checkpoint) or 64) ** 2
-    return steps * pixels * options.images / 1e6
+    return work * pixels * options.images / 1e6
 
 
 class JobQueue:
@@ -54,28 +65,30 @@ class JobQueue:
 
     def __init__(self, database: Database, *, running_per_user: int = 2, queued_per_user: int = 50) -> None:
         self._database = database
+        self.estimates = Estimates(database)
         self._running_per_user = running_per_user
         self._queued_per_user = queued_per_user
 
-    async def submit(self, new: NewJob, *, cost: float) -> Job:
-        """Admit a job; the same interaction again gives the job it made before. Raises QueueFull."""
+    async def submit(
+        self, new: NewJob, *, cost: float, size: int | None = None, steps: int | None = None, terms: Terms = STANDARD
+    ) -> Job:
+        """Admit a job; the same interaction again gives the job it made before.
+
+        Raises QueueClosed, QueueFull or QuotaUsedUp, with nothing written.
+        """
         async with self._database.write() as connection:
             await connection.execute(self._database.insert(_users).values(id=new.user_id).on_conflict_do_nothing())
             user = (await connection.execute(select(_users).where(_users.c.id == new.user_id).with_for_update())).one()
             admitted = await _first(connection, _jobs.c.interaction_id == new.interaction_id)
             if admitted is not None:
                 return admitted
-            waiting = await connection.scalar(
-                select(func.count()).where(_jobs.c.user_id == new.user_id, _in_state(JobState.QUEUED))
+            await self._require_room(connection, new)
+            await quota.require(connection, self._database, new, terms)
+            served = await connection.scalar(select(func.max(_jobs.c.tag)).where(was_claimed()))
+            tag = max(served or 0.0, user.tag)
+            await connection.execute(
+                update(_users).where(_users.c.id == new.user_id).values(tag=tag + cost / terms.weight)
             )
-            if (waiting or 0) >= self._queued_per_user:
-                raise QueueFull(
-                    f"You have {waiting} jobs waiting, which is the most one person may have; "
-                    "wait for one to finish or cancel one."
-                )
-            served = await connection.scalar(select(func.max(_jobs.c.tag)).where(_was_claimed()))
-            tag = max(served or 0.0, user.tag) + cost / user.weight
-            await connection.execute(update(_users).where(_users.c.id == new.user_id).values(tag=tag))
             seed = new.options.seed if new.options.seed is not None else secrets.randbelow(MAX_SEED + 1)
             row = await connection.execute(
                 _jobs.insert()
@@ -87,6 +100,8 @@ class JobQueue:
                     options=msgspec.json.encode(new.options).decode(),
                     checkpoint=new.checkpoint,
                     seed=seed,
+                    size=size,
+                    steps=steps,
                     cost=cost,
                     tag=tag,
                     user_id=new.user_id,
@@ -94,28 +109,51 @@ class JobQueue:
                     guild_id=new.guild_id,
                     parent_id=new.parent_id,
                     parent_index=new.parent_index,
-                    created_at=_now(),
+                    created_at=now(),
                 )
                 .returning(_jobs)
             )
-            return _job(row.one())
+            job = job_of(row.one())
+            await quota.charge(connection, job.id, new, terms)
+            return job
+
+    async def _require_room(self, connection: AsyncConnection, new: NewJob) -> None:
+        if Closure.DRAINING in (await _closures_of(connection, new.guild_id)).values():
+            raise QueueClosed(
+                "The queue is running empty because a moderator closed it; no new jobs are taken until it opens again."
+            )
+        waiting = await connection.scalar(
+            select(func.count()).where(_jobs.c.user_id == new.user_id, in_state(JobState.QUEUED))
+        )
+        if (waiting or 0) >= self._queued_per_user:
+            raise QueueFull(
+                f"You have {waiting} jobs waiting, which is the most one person may have; "
+                "wait for one to finish or cancel one."
+            )
 
     async def claim(self, *, loaded: Collection[str] = ()) -> Job | None:
         """Take the next job in fair order and start a new attempt of it; None when nobody's turn has come.
 
-        Among the first WINDOW jobs of users below their running cap, a checkpoint in `loaded` moves a job forward by
-        its own cost, which saves loading models to and fro and can hold nobody up for longer than that.
+        Among the first WINDOW jobs of users below their running cap in queues that are not paused, a checkpoint in
+        `loaded` moves a job forward by its own cost, which saves loading models to and fro and can hold nobody up for
+        longer than that.
         """
         running = _jobs.alias()
         at_cap = (
             select(running.c.user_id)
-            .where(running.c.state == _literal(JobState.RUNNING))
+            .where(running.c.state == literal(JobState.RUNNING.value, literal_execute=True))
             .group_by(running.c.user_id)
             .having(func.count() >= self._running_per_user)
         )
+        paused = select(_closures.c.guild_id).where(_closures.c.closure == Closure.PAUSED)
         window = (
             select(_jobs.c.id, _jobs.c.tag, _jobs.c.cost, _jobs.c.checkpoint)
-            .where(_in_state(JobState.QUEUED), _jobs.c.user_id.not_in(at_cap))
+            .where(
+                in_state(JobState.QUEUED),
+                _jobs.c.user_id.not_in(at_cap),
+                func.coalesce(_jobs.c.guild_id, EVERYWHERE).not_in(paused),
+                literal(EVERYWHERE).not_in(paused),
+            )
             .order_by(_jobs.c.tag, _jobs.c.id)
             .limit(WINDOW)
             .with_for_update(skip_locked=True)
@@ -126,26 +164,30 @@ class JobQueue:
         statement = (
             update(_jobs)
             .where(_jobs.c.id == chosen)
-            .values(state=JobState.RUNNING, attempt=_jobs.c.attempt + 1, started_at=_now())
+            .values(state=JobState.RUNNING, attempt=_jobs.c.attempt + 1, started_at=now())
             .returning(_jobs)
         )
         async with self._database.write() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     async def rendered(self, job: Job, images: Sequence[StoredImage], *, seconds: float) -> bool:
         """Every picture is on disk. False, and nothing written, when this attempt is no longer the one that counts."""
         async with self._database.write() as connection:
-            if not await _end_attempt(connection, job, state=JobState.RENDERED, seconds=seconds, finished_at=_now()):
+            if not await _end_attempt(connection, job, state=JobState.RENDERED, seconds=seconds, finished_at=now()):
                 return False
             rows = [{name: getattr(image, name) for name in StoredImage.__slots__} for image in images]
             await connection.execute(_images.insert(), rows)
+            await quota.settle(connection, job.id, seconds)
             return True
 
     async def fail(self, job: Job, sentence: str) -> bool:
         """The attempt came to nothing. False when it is no longer the one that counts."""
         async with self._database.write() as connection:
-            return await _end_attempt(connection, job, state=JobState.FAILED, error=sentence, finished_at=_now())
+            if not await _end_attempt(connection, job, state=JobState.FAILED, error=sentence, finished_at=now()):
+                return False
+            await quota.refund(connection, job.id)
+            return True
 
     async def requeue(self, job: Job) -> bool:
         """Back to its old place, as if it had not been claimed. False when the attempt no longer counts."""
@@ -154,13 +196,18 @@ class JobQueue:
 
     async def crashed(self, job: Job) -> bool:
         """The engine died under it: back to its place, or failed when it was there too often."""
-        if job.crashes + 1 >= MAX_CRASHES:
+        given_up = job.crashes + 1 >= MAX_CRASHES
+        if given_up:
             sentence = f"The image engine stopped {MAX_CRASHES} times while it drew this, so it was given up."
-            ending = {"state": JobState.FAILED, "error": sentence, "finished_at": _now()}
+            ending = {"state": JobState.FAILED, "error": sentence, "finished_at": now()}
         else:
             ending = {"state": JobState.QUEUED, "started_at": None}
         async with self._database.write() as connection:
-            return await _end_attempt(connection, job, crashes=job.crashes + 1, **ending)
+            if not await _end_attempt(connection, job, crashes=job.crashes + 1, **ending):
+                return False
+            if given_up:
+                await quota.refund(connection, job.id)
+            return True
 
     async def cancel(self, job_id: int) -> bool:
         """Cancel it while it waits or is drawn; False when it is past that. Raises JobNotFound."""
@@ -169,16 +216,50 @@ class JobQueue:
                 raise _not_found()
             result = await connection.execute(
                 update(_jobs)
-                .where(_jobs.c.id == job_id, _in_state(JobState.QUEUED, JobState.RUNNING))
-                .values(state=JobState.CANCELLED, finished_at=_now())
+                .where(_jobs.c.id == job_id, in_state(JobState.QUEUED, JobState.RUNNING))
+                .values(state=JobState.CANCELLED, finished_at=now())
             )
-            return _changed(result)
+            if not _changed(result):
+                return False
+            await quota.refund(connection, job_id)
+            return True
+
+    async def clear(self, guild_id: int) -> int:
+        """Cancel every waiting job of a server, or of all with EVERYWHERE. Returns how many."""
+        there = _jobs.c.guild_id == guild_id if guild_id != EVERYWHERE else true()
+        async with self._database.write() as connection:
+            cleared = await connection.scalars(
+                update(_jobs)
+                .where(in_state(JobState.QUEUED), there)
+                .values(state=JobState.CANCELLED, finished_at=now())
+                .returning(_jobs.c.id)
+            )
+            job_ids = cleared.all()
+            await quota.refund(connection, *job_ids)
+            return len(job_ids)
+
+    async def close(self, guild_id: int, closure: Closure) -> None:
+        """Pause or drain a server's queue, or all with EVERYWHERE, until `open`; a restart changes nothing."""
+        statement = self._database.insert(_closures).values(guild_id=guild_id, closure=closure)
+        async with self._database.write() as connection:
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["guild_id"], set_={"closure": closure})
+            )
+
+    async def open(self, guild_id: int) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(_closures.delete().where(_closures.c.guild_id == guild_id))
+
+    async def closures(self, guild_id: int | None) -> dict[int, Closure]:
+        """What holds for a server's queue: its own closure and that of EVERYWHERE, where there are any."""
+        async with self._database.read() as connection:
+            return await _closures_of(connection, guild_id)
 
     async def recover(self) -> int:
         """At start: every running job was ours, so it waits again in its old place. Returns how many."""
         async with self._database.write() as connection:
             result = await connection.execute(
-                update(_jobs).where(_in_state(JobState.RUNNING)).values(state=JobState.QUEUED, started_at=None)
+                update(_jobs).where(in_state(JobState.RUNNING)).values(state=JobState.QUEUED, started_at=None)
             )
             return result.rowcount
 
@@ -201,7 +282,7 @@ class JobQueue:
             result = await connection.execute(
                 update(_jobs)
                 .where(_jobs.c.id == job.id, _jobs.c.state == job.state, _jobs.c.shown_at.is_(None))
-                .values(state=ended, shown_at=_now(), interaction_token="")
+                .values(state=ended, shown_at=now(), interaction_token="")
             )
             return _changed(result)
 
@@ -211,16 +292,18 @@ class JobQueue:
         With `give_up` the message is beyond reach and no edit is tried again.
         """
         async with self._database.write() as connection:
-            await connection.execute(
+            ended = await connection.execute(
                 update(_jobs)
-                .where(_jobs.c.id == job_id, _in_state(JobState.QUEUED, JobState.RUNNING, JobState.RENDERED))
-                .values(state=state, error=sentence, finished_at=_now())
+                .where(_jobs.c.id == job_id, in_state(JobState.QUEUED, JobState.RUNNING, JobState.RENDERED))
+                .values(state=state, error=sentence, finished_at=now())
             )
+            if _changed(ended):
+                await quota.refund(connection, job_id)
             if give_up:
                 await connection.execute(
                     update(_jobs)
                     .where(_jobs.c.id == job_id, _jobs.c.shown_at.is_(None))
-                    .values(shown_at=_now(), interaction_token="")
+                    .values(shown_at=now(), interaction_token="")
                 )
 
     async def unshown(self) -> tuple[int, ...]:
@@ -237,9 +320,26 @@ class JobQueue:
         """The first jobs in line."""
         async with self._database.read() as connection:
             found = await connection.scalars(
-                select(_jobs.c.id).where(_in_state(JobState.QUEUED)).order_by(_jobs.c.tag, _jobs.c.id).limit(limit)
+                select(_jobs.c.id).where(in_state(JobState.QUEUED)).order_by(_jobs.c.tag, _jobs.c.id).limit(limit)
             )
             return tuple(found)
+
+    async def line(
+        self, *, user_id: int | None = None, guild_id: int | None = None, limit: int
+    ) -> tuple[tuple[JobSnapshot, ...], int]:
+        """The first jobs that are drawn or wait, of a user or of a server, in the order of their turns, and how many
+        there are."""
+        whose = _jobs.c.user_id == user_id if user_id is not None else _jobs.c.guild_id == guild_id
+        there = whose & in_state(JobState.QUEUED, JobState.RUNNING)
+        order = (_jobs.c.state != literal(JobState.RUNNING.value), _jobs.c.tag, _jobs.c.id)
+        async with self._database.read() as connection:
+            count = await connection.scalar(select(func.count()).select_from(_jobs).where(there))
+            rows = (await connection.execute(select(_jobs).where(there).order_by(*order).limit(limit))).all()
+            return tuple([await self._snapshot(connection, row) for row in rows]), count or 0
+
+    async def position(self, job: Job) -> int | None:
+        """Jobs ahead of it; None unless it waits."""
+        return (await self.look(job.id)).position
 
     async def get(self, job_id: int) -> Job:
         """Raises JobNotFound."""
@@ -259,11 +359,16 @@ class JobQueue:
             row = (await connection.execute(select(_jobs).where(_jobs.c.id == job_id))).one_or_none()
             if row is None:
                 raise _not_found()
-            if row.state == JobState.QUEUED:
-                ahead = or_(_jobs.c.tag < row.tag, (_jobs.c.tag == row.tag) & (_jobs.c.id < row.id))
-                position = await connection.scalar(select(func.count()).where(_in_state(JobState.QUEUED), ahead))
-                return JobSnapshot(_job(row), position=position or 0)
-            return JobSnapshot(_job(row), images=await _images_of(connection, job_id))
+            return await self._snapshot(connection, row)
+
+    async def _snapshot(self, connection: AsyncConnection, row: Row[tuple[object, ...]]) -> JobSnapshot:
+        if row.state != JobState.QUEUED:
+            return JobSnapshot(job_of(row), images=await _images_of(connection, row.id))
+        ahead = or_(_jobs.c.tag < row.tag, (_jobs.c.tag == row.tag) & (_jobs.c.id < row.id))
+        position = await connection.scalar(select(func.count()).where(in_state(JobState.QUEUED), ahead))
+        paused = Closure.PAUSED in (await _closures_of(connection, row.guild_id)).values()
+        done_at = None if paused else await self.estimates.done_at(connection, row.id)
+        return JobSnapshot(job_of(row), position=position or 0, paused=paused, done_at=done_at)
 
     async def delete_images(self, job_id: int) -> set[str]:
         """Forget the job's pictures; returns the files that no other picture uses."""
@@ -283,7 +388,7 @@ async def _end_attempt(connection: AsyncConnection, job: Job, **values: object) 
     """The fence: only the attempt that is running may end itself."""
     result = await connection.execute(
         update(_jobs)
-        .where(_jobs.c.id == job.id, _jobs.c.attempt == job.attempt, _in_state(JobState.RUNNING))
+        .where(_jobs.c.id == job.id, _jobs.c.attempt == job.attempt, in_state(JobState.RUNNING))
         .values(**values)
     )
     return _changed(result)
@@ -291,7 +396,7 @@ async def _end_attempt(connection: AsyncConnection, job: Job, **values: object) 
 
 async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Job | None:
     row = (await connection.execute(select(_jobs).where(condition))).one_or_none()
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 async def _images_of(connection: AsyncConnection, job_id: int) -> tuple[StoredImage, ...]:
@@ -306,52 +411,14 @@ async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:
     return used
 
 
-def _literal(value: JobState) -> ColumnElement[str]:
-    # Written into the SQL text, because SQLite uses a partial index only for a condition it can read.
-    return literal(value.value, literal_execute=True)
-
-
-def _in_state(*states: JobState) -> ColumnElement[bool]:
-    return or_(*(_jobs.c.state == _literal(state) for state in states))
-
-
-def _was_claimed() -> ColumnElement[bool]:
-    return _jobs.c.attempt > literal(0, literal_execute=True)
+async def _closures_of(connection: AsyncConnection, guild_id: int | None) -> dict[int, Closure]:
+    here = select(_closures).where(_closures.c.guild_id.in_((EVERYWHERE, guild_id or EVERYWHERE)))
+    return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
 
 
 def _changed(result: CursorResult[tuple[()]]) -> bool:
     return result.rowcount == 1
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _not_found() -> JobNotFound:
     return JobNotFound("That job is gone.")
-
-
-def _job(row: Row[tuple[object, ...]]) -> Job:
-    return Job(
-        id=row.id,
-        kind=JobKind(row.kind),
-        state=JobState(row.state),
-        attempt=row.attempt,
-        crashes=row.crashes,
-        options=msgspec.json.decode(row.options, type=JobOptions),
-        checkpoint=row.checkpoint,
-        seed=row.seed,
-        user_id=row.user_id,
-        channel_id=row.channel_id,
-        guild_id=row.guild_id,
-        message_id=row.message_id,
-        interaction_token=row.interaction_token,
-        parent_id=row.parent_id,
-        parent_index=row.parent_index,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        error=row.error,
-        seconds=row.seconds,
-        shown_at=row.shown_at,
-    )

@@ -7,12 +7,16 @@ import asyncio
 from bot.errors import ShuttingDown
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.delivery import Delivery
-from bot.jobs.dispatcher import Dispatcher
-from bot.jobs.model import Job, JobSnapshot, NewJob, StoredImage
+from bot.jobs.dispatcher import PLACES, Dispatcher
+from bot.jobs.estimates import Work
+from bot.jobs.model import Closure, Job, JobSnapshot, NewJob, StoredImage
 from bot.jobs.progress import ProgressBoard
-from bot.jobs.queue import JobQueue, cost
+from bot.jobs.queue import JobQueue, cost, side, steps
+from bot.jobs.quota import Policy, Terms
 from bot.storage.images import ImageStore
 from t2i.api import CheckpointInfo
+
+EVERYBODY_ALIKE = Policy()
 
 
 class JobService:
@@ -25,8 +29,10 @@ class JobService:
         board: ProgressBoard,
         delivery: Delivery,
         dispatcher: Dispatcher,
+        policy: Policy = EVERYBODY_ALIKE,
     ) -> None:
         self._queue = queue
+        self._policy = policy
         self._checkpoints = checkpoints
         self._images = images
         self._board = board
@@ -35,14 +41,26 @@ class JobService:
 
     async def submit(self, new: NewJob) -> Job:
         """Admit a job in one commit: when this returns it is kept, whatever crashes. The same interaction again gives
-        the same job. Raises QueueFull or ShuttingDown.
+        the same job. Raises QueueFull, QueueClosed, QuotaUsedUp or ShuttingDown.
 
         Its message is edited only after `attach_message`, so that no edit overtakes the ack.
         """
         if self._dispatcher.stopping:
             raise ShuttingDown("The bot is restarting; try again in a minute. Jobs already queued keep their place.")
         checkpoint = await self._checkpoints.get(new.checkpoint)
-        job = await self._queue.submit(new, cost=cost(new.kind, new.options, checkpoint))
+        work = Work(
+            checkpoint=new.checkpoint,
+            size=side(new.kind, new.options, checkpoint),
+            steps=steps(new.options, checkpoint),
+            cost=cost(new.kind, new.options, checkpoint),
+        )
+        terms = Terms(
+            weight=self._policy.weight(new.role_ids, draft=new.options.draft),
+            estimate=await self._queue.estimates.seconds(work) or 0.0,
+            user_limit=self._policy.limit(new.role_ids),
+            guild_limit=self._policy.guild_limit,
+        )
+        job = await self._queue.submit(new, cost=work.cost, size=work.size, steps=work.steps, terms=terms)
         self._dispatcher.wake()
         return job
 
@@ -73,6 +91,37 @@ class JobService:
         self._dispatcher.interrupt(job_id)
         self._dispatcher.deliver(job_id)
         return True
+
+    async def line(
+        self, *, user_id: int | None = None, guild_id: int | None = None, limit: int
+    ) -> tuple[tuple[JobSnapshot, ...], int]:
+        """The first `limit` jobs of a user or of a server that are drawn or wait, and how many there are."""
+        return await self._queue.line(user_id=user_id, guild_id=guild_id, limit=limit)
+
+    async def clear(self, guild_id: int) -> int:
+        """Cancel every waiting job of a server, or of all with `queue.EVERYWHERE`; returns how many.
+
+        Their messages are edited one after the other by the dispatcher, which looks for such every few seconds.
+        """
+        return await self._queue.clear(guild_id)
+
+    async def close(self, guild_id: int, closure: Closure) -> None:
+        """Pause or drain a server's queue, or all with `queue.EVERYWHERE`, until `open`."""
+        await self._queue.close(guild_id, closure)
+        await self._tell_places()
+
+    async def open(self, guild_id: int) -> None:
+        await self._queue.open(guild_id)
+        self._dispatcher.wake()
+        await self._tell_places()
+
+    async def closures(self, guild_id: int | None) -> dict[int, Closure]:
+        """What holds for a server's queue, by whom it was closed for: its own id, or `queue.EVERYWHERE`."""
+        return await self._queue.closures(guild_id)
+
+    async def _tell_places(self) -> None:
+        for job_id in await self._queue.waiting(PLACES):
+            self._dispatcher.deliver(job_id)
 
     async def delete_images(self, job_id: int) -> None:
         """Delete the job's pictures, and the files of those that no other job shows."""

@@ -21,6 +21,8 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sampler: str | None = None
     checkpoint: str | None = None
     size: int | None = None
+    draft: bool = False
+    """Somebody waits for a first look, so it passes others sooner."""
     strength: float | None = None
     """How much a variation departs from its parent, 0..1."""
 

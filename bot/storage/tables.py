@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -49,8 +50,7 @@ users = Table(
     "users",
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("weight", Float, nullable=False, server_default=text("1")),
-    Column("tag", Float, nullable=False, server_default=text("0")),  # of the user's latest job, see bot.jobs.queue
+    Column("tag", Float, nullable=False, server_default=text("0")),  # where the next job may start, see bot.jobs.queue
 )
 
 guilds = Table(
@@ -81,6 +81,8 @@ jobs = Table(
     Column("options", Text, nullable=False),  # bot.prompt.options.JobOptions as JSON
     Column("checkpoint", String(100), nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("size", Integer),  # pixels of a side and steps with the checkpoint's defaults, where they are known
+    Column("steps", Integer),
     Column("cost", Float, nullable=False),
     Column("tag", Float, nullable=False),
     Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
@@ -108,6 +110,27 @@ _partial("ix_jobs_waiting_by_user", "user_id", where="state = 'queued'")
 _partial("ix_jobs_running_by_user", "user_id", where="state = 'running'")
 _partial("ix_jobs_served", "tag", where="attempt > 0")
 _partial("ix_jobs_unshown", "id", where="finished_at IS NOT NULL AND shown_at IS NULL")
+_partial("ix_jobs_measured", "id", where="seconds IS NOT NULL")
+
+# One row a job that counts against quotas. No foreign key: erasing a job gives nobody their quota back.
+charges = Table(
+    "charges",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("guild_id", BigInteger),
+    Column("day", Date, nullable=False),
+    Column("seconds", Float, nullable=False),  # an estimate until the job is rendered
+)
+Index("ix_charges_user_id", charges.c.user_id, charges.c.day)
+Index("ix_charges_guild_id", charges.c.guild_id, charges.c.day)
+
+closures = Table(
+    "closures",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),  # bot.jobs.queue.EVERYWHERE for all
+    Column("closure", String(20), nullable=False),
+)
 
 images = Table(
     "images",

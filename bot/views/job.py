@@ -70,16 +70,11 @@ def _heading(snapshot: JobSnapshot) -> str:
 
 
 def _waiting(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]:
-    match snapshot.position:
-        case None:
-            place = "Waiting its turn"
-        case 0:
-            place = "Next in line"
-        case ahead:
-            place = f"{text.counted(ahead, 'job')} ahead"
     asked = discord.utils.format_dt(snapshot.job.created_at, "R")
     body.add_item(
-        ui.TextDisplay(f"🕓 {place}\n-# {text.counted(snapshot.job.options.images, 'picture')} · asked {asked}")
+        ui.TextDisplay(
+            f"🕓 {text.place(snapshot)}\n-# {text.counted(snapshot.job.options.images, 'picture')} · asked {asked}"
+        )
     )
     body.add_item(_row(JobButton(Press(Verb.CANCEL, snapshot.job.id))))
     return []

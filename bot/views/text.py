@@ -36,6 +36,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
+def place(snapshot: JobSnapshot) -> str:
+    """Where a waiting job stands in line, and when it will probably be done."""
+    if snapshot.paused:
+        return "Paused by a moderator, its place is kept"
+    match snapshot.position:
+        case None:
+            place = "Waiting its turn"
+        case 0:
+            place = "Next in line"
+        case ahead:
+            place = f"{counted(ahead, 'job')} ahead"
+    if snapshot.done_at is None:
+        return place
+    return f"{place} · done {discord.utils.format_dt(snapshot.done_at, 'R')}"
+
+
 def origin(job: Job) -> str | None:
     """Where a job's pictures come from, when they come from another job's."""
     match job.kind:

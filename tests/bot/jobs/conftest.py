@@ -68,8 +68,8 @@ class WatchedDatabase(Database):
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[WatchedDatabase]:
-    database = WatchedDatabase(f"sqlite+aiosqlite:///{tmp_path / 'imagine.db'}")
+async def database(database_url: str) -> AsyncIterator[WatchedDatabase]:
+    database = WatchedDatabase(database_url)
     await database.upgrade()
     yield database
     await database.close()
