@@ -1,14 +1,15 @@
 """Which requests take part in the next tick: soon done, and fair between users.
 
-A tick is one denoiser forward, so only requests of one group (same model, same shapes) share it. Imagine the device
-divided equally, at every moment, among all users who have something to do. Requests are served in the order in which
-they would end there: short ones pass long ones, and nothing starves, for nobody is done later than under equal sharing
-but for steps that cannot be split. That is the Fair Sojourn Protocol (Friedman & Henderson 2003), shortest remaining
-work first with a bound; the imagined device keeps its time as WF2Q does (Bennett & Zhang 1996).
+A tick is one denoiser forward, so only requests of one group (same model, same shapes) share it. Imagine a device that
+divides itself equally, at every moment, among all users who wait, and takes their requests one after another. Requests
+are served in the order in which they would end there: that is shortest remaining work first, as in the Fair Sojourn
+Protocol (Friedman & Henderson 2003), with aging, since time passes there with the work that is done here, as in WF2Q
+(Bennett & Zhang 1996): with n users waiting, whoever came before PACE / n of the device has done its work is passed by
+nobody who comes after.
 
-A user's requests go one after another there, so that a flood of them delays its own user. Whoever is already at work
-pays more for what follows, and what is not due yet never makes the ticks of others longer: who comes once in a while
-hardly notices who always has something queued.
+A flood of requests delays its own user. What follows while others of a user are under way costs more, and never makes
+the ticks of others longer when its user got an equal share already: who comes once in a while hardly notices who always
+has something queued.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DRAFT_CHARGE = 0.25
 """What the work of a draft counts, so that a first look comes before other pictures."""
 FOLLOW_UP_CHARGE = 3.0
 """What work counts that its user asks for while others of the user's requests are under way."""
+PACE = 0.7
+"""Of the imagined device: at 1 requests age the faster, at less short ones pass for longer."""
 
 
 class Schedulable(Protocol):
@@ -42,7 +45,7 @@ class Schedulable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Rows that are worth a shared forward, and rows that cost no more than one: what is not due yet may fill those."""
+    """Rows that are worth a shared forward, and rows that cost no more than one, which are nobody's loss."""
 
     rows: int
     free: int = 1
@@ -53,9 +56,11 @@ S = TypeVar("S", bound=Schedulable)
 
 @dataclass(eq=False, slots=True)
 class _User(Generic[S]):
-    """`begin`: when the imagined device is done with what this user asked for before its `entries`."""
+    """`begin`: when the imagined device is done with what this user asked for before its `entries`. `served`: when it
+    would be as far as the steps that were done really."""
 
     begin: float
+    served: float
     entries: list[_Entry[S]] = field(default_factory=list)
 
     @property
@@ -68,15 +73,16 @@ class _Entry(Generic[S]):
     item: S
     user: _User[S]
     number: int
+    follows: bool
+    """Whether its user was at work already when it came."""
     charge: float
     total: float
     left: float
     """Work, as it is charged."""
     turn: float
     """Its place among those of its user: short ones first, and later ones later."""
-    start: float = 0.0
     end: float = 0.0
-    """When the imagined device begins and ends it."""
+    """When the imagined device is done with it."""
 
 
 class Scheduler(Generic[S]):
@@ -97,13 +103,15 @@ class Scheduler(Generic[S]):
 
     def add(self, item: S, *, user: str = "", draft: bool = False) -> None:
         """Let an item take part; without a name, its user has nothing else."""
-        account = self._users.setdefault(user or object(), _User(self._now))
-        charge = (FOLLOW_UP_CHARGE if account.end > self._now else 1.0) * (DRAFT_CHARGE if draft else 1.0)
+        account = self._users.setdefault(user or object(), _User(self._now, self._now))
+        follows = bool(account.entries) or account.end > self._now
+        charge = (FOLLOW_UP_CHARGE if follows else 1.0) * (DRAFT_CHARGE if draft else 1.0)
         if not account.entries:
             # Whole numbers: equal work must stay equal, however it is added up.
-            account.begin = max(account.begin, float(math.floor(self._now)))
+            now = float(math.floor(self._now))
+            account.begin, account.served = max(account.begin, now), max(account.served, now)
         work = item.work * charge
-        entry = _Entry(item, account, next(self._numbers), charge, total=work, left=work, turn=self._now + work)
+        entry = _Entry(item, account, next(self._numbers), follows, charge, work, work, turn=self._now + work)
         insort(account.entries, entry, key=lambda entry: entry.turn)
         self._entries[id(item)] = entry
 
@@ -120,26 +128,24 @@ class Scheduler(Generic[S]):
     def choose(self, room: Callable[[S], Room]) -> list[S]:
         """The items to step next, most urgent first: one group, and as many rows as `room` has beside the first one.
 
-        The first always goes, however many rows it takes; whoever is due and still fits comes along. Of items that
-        would end together the earlier goes first. Empty only when there are none.
+        The first always goes, however many rows it takes; whoever still fits comes along. Of items that would end
+        together the earlier goes first. Empty only when there are none.
         """
         queue = self._queue()
         if not queue:
             return []
-        # Where everybody is ahead of the imagined device, it has to hurry.
-        self._now = max(self._now, min(entry.start for entry in queue))
         first = queue[0]
-        group, limits = first.item.group, room(first.item)
-        chosen, rows, shared = [first.item], first.item.rows, False
-        for entry in queue[1:]:
-            if entry.item.group != group:
-                continue
-            stranger = entry.user is not first.user
-            due = entry.start <= self._now or not (stranger or shared)
-            if rows + entry.item.rows <= (limits.rows if due else limits.free):
+        # Where everybody got more than the imagined device has given, it has to hurry.
+        self._now = max(self._now, min(entry.user.served for entry in queue))
+        limits = room(first.item)
+        mates = [entry for entry in queue if entry.item.group == first.item.group]
+        alone = all(entry.user is first.user for entry in mates)
+        chosen, rows = [first.item], first.item.rows
+        for entry in mates[1:]:
+            limit = limits.rows if alone or self._is_due(entry) else limits.free
+            if rows + entry.item.rows <= limit:
                 chosen.append(entry.item)
                 rows += entry.item.rows
-                shared |= stranger
         return chosen
 
     def charge(self, items: Iterable[S]) -> None:
@@ -149,23 +155,24 @@ class Scheduler(Generic[S]):
             if entry := self._entries.get(id(item)):
                 left = item.work * entry.charge
                 paid += entry.left - left
+                entry.user.served += entry.left - left
                 entry.left = left
-        self._pass_time(paid)
+        if paid:
+            self._pass_time(paid)
 
     def _queue(self) -> list[_Entry[S]]:
         for user in self._users.values():
-            time = user.begin
+            end = user.begin
             for entry in user.entries:
-                entry.start, entry.end = time, time + entry.total
-                time = entry.end
+                end += entry.total
+                entry.end = end
         return sorted(self._entries.values(), key=lambda entry: (entry.end, entry.number))
 
+    def _is_due(self, entry: _Entry[S]) -> bool:
+        """What follows has to wait while its user got more than an equal share."""
+        return not entry.follows or entry.user.served <= self._now
+
     def _pass_time(self, work: float) -> None:
-        """Let the imagined device do this much work, for all users at once."""
-        ends = sorted(user.end for user in self._users.values() if user.end > self._now)
-        for index, end in enumerate(ends):
-            users = len(ends) - index
-            passed = min(work / users, end - self._now)
-            self._now += passed
-            work -= passed * users
+        waiting = sum(1 for user in self._users.values() if user.entries)
+        self._now += PACE * work / waiting
         self._users = {name: user for name, user in self._users.items() if user.entries or user.end > self._now}
