@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,9 @@ def compile_plain(plain: Plain, mix: Mix, device: torch.device, found: dict[str,
     # One scale stands for all that have an unconditional half.
     scales = {scale == 1.0: scale for scale in mix.guidance}.values()
     with stopwatch(found, "compile_seconds"):
-        for scale in scales:
-            plain.draw(request_for(mix, 1, 2, scale))
+        # Schedulers differ in the type of their timesteps.
+        for sampler, scale in product(mix.samplers, scales):
+            plain.draw(request_for(replace(mix, samplers=(sampler,)), 1, 2, scale))
 
 
 def fits_into(seconds: float, device: torch.device) -> bool:

@@ -13,9 +13,8 @@ from benchmarks.subjects import TOLERANCES
 from benchmarks.traces import Mix
 
 Figures = dict[str, Any]
-ALL_ARMS = (PLAIN, WHOLE, OURS, STATIC, EXACT)
-HARD_ARMS = (PLAIN, OURS)
-"""Enough for grids of four, which take long."""
+RIVALS = (PLAIN, OURS)
+OTHERS = (WHOLE, STATIC, EXACT)
 
 
 def equality(study: Study) -> Figures:

@@ -41,7 +41,8 @@ class Effort:
     rounds: int
     """Repetitions of what takes less than a second."""
     saturated: int
-    """Jobs that each arm draws when everything is asked for at once; of four pictures half as many."""
+    """Jobs that each arm draws when everything is asked for at once; half as many where an arm is of less interest, or
+    where a job takes long."""
     checked: int
     """Jobs of the real replay that the simulation is held against."""
     simulated: int
@@ -178,7 +179,7 @@ class Study:
                 runner.step(subject.model, [sequence])
 
         works: dict[str, measure.Work] = {PLAIN: lambda: subject.plain.latents(request), OURS: ours}
-        return measure.interleaved(works, self.effort.rounds, self.device)
+        return measure.interleaved(works, -(-self.effort.rounds // 2), self.device)
 
     def previews(self) -> dict[str, float]:
         """Seconds of a request of twenty steps by itself in the real loop, with previews and without."""
@@ -229,13 +230,23 @@ class Study:
             yield load, {name: self._simulate(name, trace) for name in (PLAIN, STATIC, WHOLE, OURS)}
 
     def checked(self) -> dict[str, tuple[Log, Log]]:
-        """Whole jobs and ours, really drawn and simulated, on one trace of single pictures."""
+        """Whole jobs and ours, really drawn and simulated, on one trace of single pictures. The simulation takes what
+        steps took just before and just after: a machine is not equally busy all the time."""
         trace = poisson(self.mix(1), self.effort.checked, CHECKED_LOAD * self.capacity(1), SEED)
         found = {}
+        before = self._steps_now()
         for name in (WHOLE, OURS):
             self.say(f"{len(trace)} jobs at load {CHECKED_LOAD}, really drawn: {name}")
-            found[name] = self._real[name](trace, RealClock()), self._simulate(name, trace)
+            log = self._real[name](trace, RealClock())
+            after = self._steps_now()
+            steps = {rows: (before[rows] + after[rows]) / 2 for rows in before}
+            found[name] = log, self._simulate(name, trace, replace(self.costs, steps=steps))
+            before = after
         return found
+
+    def _steps_now(self) -> dict[int, float]:
+        subject = self.subject
+        return measure.step_times(subject.model, {}, subject.mix, subject.rows, self.effort.rounds)[OURS]
 
     def flood(self) -> dict[str, Log]:
         """Seven light users, alone and beside one who floods; simulated, ours."""
@@ -245,8 +256,8 @@ class Study:
         both = flooded(light, mix, FLOOD_LOAD * capacity, SEED + 1)
         return {"light": self._simulate(OURS, light), "flooded": self._simulate(OURS, both)}
 
-    def _simulate(self, arm: str, trace: list[Job]) -> Log:
-        return arms.simulated(self.costs, self.profile)[arm](trace)
+    def _simulate(self, arm: str, trace: list[Job], costs: Costs | None = None) -> Log:
+        return arms.simulated(costs or self.costs, self.profile)[arm](trace)
 
     # --- loading --------------------------------------------------------------------------------------------------
 

@@ -22,13 +22,13 @@ from benchmarks.switching import switch_seconds
 from t2i.checkpoints.registry import pick_device
 
 CPU = Effort(
-    rounds=7, saturated=40, checked=40, simulated=2000, calibration_seconds=6, peak_side=2048, compile_seconds=60
+    rounds=5, saturated=40, checked=40, simulated=4000, calibration_seconds=6, peak_side=2048, compile_seconds=60
 )
 GPU = Effort(
-    rounds=15, saturated=40, checked=60, simulated=2000, calibration_seconds=6, peak_side=8192, compile_seconds=None
+    rounds=15, saturated=40, checked=60, simulated=4000, calibration_seconds=6, peak_side=8192, compile_seconds=None
 )
 SMALL = Effort(
-    rounds=1, saturated=6, checked=6, simulated=60, calibration_seconds=0.2, peak_side=256, compile_seconds=0
+    rounds=1, saturated=4, checked=4, simulated=60, calibration_seconds=0.2, peak_side=256, compile_seconds=0
 )
 
 Say = Callable[[str], None]
@@ -130,12 +130,14 @@ def gpu(device: torch.device, scratch: Path, *, small: bool, say: Say) -> dict[s
 
 def _people(study: Study, *, grids: bool) -> Figures:
     """What is asked of a checkpoint that many people use at once."""
-    jobs = study.effort.saturated
+    jobs, one, four = study.effort.saturated, study.mix(1), study.mix(4)
     found: Figures = {"equality": figures.equality(study), **figures.speed(study)}
-    found["saturation"] = {"1": study.saturation(study.mix(1), jobs, figures.ALL_ARMS)}
+    found["saturation"] = {
+        "1": study.saturation(one, jobs, figures.RIVALS) | study.saturation(one, jobs // 2, figures.OTHERS)
+    }
     found["latency"] = {"1": figures.latencies(study, 1)}
     if grids:
-        found["saturation"]["4"] = study.saturation(study.mix(4), jobs // 2, figures.HARD_ARMS)
+        found["saturation"]["4"] = study.saturation(four, jobs // 4, figures.RIVALS)
         found["latency"]["4"] = figures.latencies(study, 4)
     found["checked"] = figures.checked(study)
     found["flood"] = figures.flood(study)
