@@ -55,7 +55,7 @@ together = pytest.mark.asyncio(loop_scope="module")
 @pytest.fixture(scope="module")
 def several_checkpoints(checkpoints_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("several")
-    for name in ("tiny", "second", "damaged"):
+    for name in ("tiny", "second", "third", "damaged"):
         shutil.copytree(checkpoints_dir / "tiny", folder / name)
     weights = next((folder / "damaged" / "base").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -179,6 +179,16 @@ async def test_another_checkpoint_is_loaded_when_a_request_asks_for_it(engine: L
     assert isinstance(events[-1], Done)
     assert set(engine.loaded()) == {"tiny", "second"}
     assert {"tiny", "second"} <= {info.name for info in engine.checkpoints()}
+
+
+@together
+async def test_a_prefetched_checkpoint_is_loaded_before_anybody_asks_for_it(engine: LocalEngine) -> None:
+    assert "third" not in engine.loaded()
+    await engine.prefetch("none such")
+    await engine.prefetch("third")
+    async with asyncio.timeout(60):
+        while "third" not in engine.loaded():  # noqa: ASYNC110 - it is the engine's public state
+            await asyncio.sleep(0.01)
 
 
 @together
