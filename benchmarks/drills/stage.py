@@ -1,0 +1,163 @@
+"""The stage of a drill: a sandbox, the real bot with its engine as processes, and a folder that goes away afterwards.
+
+Only processes that were started here are ever signalled, by their own ids, and none outlives the stage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from sqlalchemy import Row, select
+
+from benchmarks.drills import databases
+from bot import child
+from bot.sandbox.server import Sandbox
+from bot.storage.session import Database
+from bot.storage.tables import jobs
+
+ROOT = Path(__file__).parents[2]
+LOOK = 0.02
+"""Seconds between two looks at what somebody waits for."""
+SETTINGS = {"IMAGINE_CHECKPOINT": "tiny", "IMAGINE_PROGRESS_INTERVAL": "0.3", "OMP_NUM_THREADS": "1"}
+
+
+class Stage:
+    """One bot that may be killed, stopped and started at will, in front of one sandbox."""
+
+    def __init__(
+        self, folder: Path, sandbox: Sandbox, database_url: str, checkpoints_dir: Path, settings: dict[str, str]
+    ) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.sandbox = sandbox
+        self.database_url = database_url
+        self.checkpoints_dir = checkpoints_dir
+        self.references: dict[int, list[bytes]] = {}
+        """Pictures of each wish by its number, where they were drawn beforehand."""
+        self._settings = settings
+        self._log = folder / "bot.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start the bot; returns at once."""
+        env = child.environment(self.sandbox.api_base, self.sandbox.token, self.data_dir)
+        env |= SETTINGS | {"IMAGINE_CHECKPOINTS_DIR": str(self.checkpoints_dir), "PYTHONPATH": str(ROOT)}
+        env |= {"IMAGINE_DATABASE_URL": self.database_url} | self._settings
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "bot", "run", "--with-parent"), env=env, cwd=self.folder, stderr=log
+            )
+
+    async def start_and_wait(self, seconds: float = 120.0) -> None:
+        """Start the bot and wait until it draws."""
+        ready = self.log().count("The image engine is ready")
+        await self.start()
+        await self.until(lambda: self.log().count("The image engine is ready") > ready, seconds)
+        await self.until(lambda: self.online, seconds)
+
+    @property
+    def bot(self) -> psutil.Process | None:
+        """The bot's process while it runs."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        return psutil.Process(self._process.pid)
+
+    @property
+    def engine(self) -> psutil.Process | None:
+        """The engine's process while the bot has one."""
+        with suppress(psutil.NoSuchProcess):
+            if (bot := self.bot) is not None:
+                return next(iter(bot.children()), None)
+        return None
+
+    @property
+    def online(self) -> bool:
+        return self.bot is not None and self.sandbox.gateway.online
+
+    def kill_engine(self) -> bool:
+        """kill -9; False when there was none at this moment."""
+        with suppress(psutil.NoSuchProcess):
+            if (engine := self.engine) is not None:
+                engine.kill()
+                return True
+        return False
+
+    async def kill_bot(self) -> None:
+        """kill -9, and wait until the process is gone."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self, patience: float = 40.0) -> tuple[int, float]:
+        """SIGTERM; the exit code and the seconds until the process had ended. Raises TimeoutError."""
+        assert self._process is not None
+        began = time.monotonic()
+        if self._process.returncode is None:
+            self._process.terminate()
+        async with asyncio.timeout(patience):
+            code = await self._process.wait()
+        return code, time.monotonic() - began
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    async def rows(self) -> list[Row[Any]]:
+        """Every job there ever was, oldest first, as its row."""
+        database = Database(self.database_url)
+        try:
+            async with database.read() as connection:
+                return list(await connection.execute(select(jobs).order_by(jobs.c.id)))
+        finally:
+            await database.close()
+
+    async def until(self, told: Callable[[], bool], seconds: float) -> bool:
+        """Wait until `told()` or until the seconds are over; says which."""
+        deadline = time.monotonic() + seconds
+        while not told():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK)
+        return True
+
+    async def close(self) -> None:
+        engine = self.engine
+        if self.bot is not None:
+            await self.kill_bot()
+        if engine is not None:  # it ends by itself once the bot is gone, unless it was stopped
+            with suppress(psutil.NoSuchProcess):
+                engine.kill()
+
+
+@asynccontextmanager
+async def stage(
+    database: str = "sqlite", *, checkpoints_dir: Path | None = None, sandbox: Sandbox | None = None, **settings: str
+) -> AsyncIterator[Stage]:
+    """Set the stage with the tiny checkpoint and no bot yet; `settings` are environment variables of the bot."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="drill-")))
+        url = stack.enter_context(databases.opened(database, folder))
+        checkpoints_dir = checkpoints_dir or _tiny_checkpoint(folder)
+        async with sandbox or Sandbox(rate_limits=False) as discord:
+            found = Stage(folder, discord, url, checkpoints_dir, settings)
+            try:
+                yield found
+            finally:
+                await found.close()
+
+
+def _tiny_checkpoint(folder: Path) -> Path:
+    """A folder with the checkpoint "tiny", built in a process of its own: a drill never imports torch."""
+    checkpoints = folder / "checkpoints"
+    program = "import sys, pathlib; from t2i.checkpoints import tiny; tiny.build(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", program, checkpoints / "tiny"], check=True, cwd=ROOT)
+    return checkpoints

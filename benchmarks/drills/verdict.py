@@ -1,0 +1,150 @@
+"""What came of every job: nothing lost, nothing twice, the right pictures, or by how much not."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+from sqlalchemy import Row
+
+from benchmarks.drills.crowd import Asked, Crowd, Wish
+from benchmarks.drills.stage import Stage
+from benchmarks.gates import Gate, at_most
+from bot.jobs.model import JobKind
+from bot.jobs.queue import side
+from bot.prompt.options import JobOptions
+from bot.views.pictures import for_display
+from t2i import api
+from t2i.engine.client import LocalEngine
+
+TOLERANCE = 4
+"""Of 255: by how much a channel of a pixel may differ with whoever shared the batch."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    jobs: int
+    """Interactions that were acknowledged."""
+    posted: int
+    failed: int
+    cancelled: int
+    lost: int
+    """Acknowledged, and no row or no message is left of it."""
+    unfinished: int
+    """Acknowledged, and its message or its row does not say how it ended."""
+    duplicates: int
+    """Messages beyond the one of each acknowledged interaction, and pictures that two messages show."""
+    wrong: int
+    """Jobs whose message shows other pictures than their seeds draw."""
+    reverted: int
+    """Messages that showed an end, then something else."""
+    reruns: int
+    """Attempts beyond the first of each job."""
+    shown_again: int
+    """Ends that were shown by more than one edit of the one message."""
+    bit_equal: float
+    """Share of the posted jobs whose pictures are the reference's, bit by bit."""
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def gates(self) -> list[Gate]:
+        return [
+            at_most(name, getattr(self, name), 0) for name in ("lost", "unfinished", "duplicates", "wrong", "reverted")
+        ]
+
+
+async def judge(stage: Stage, crowd: Crowd) -> Verdict:
+    """Count, once nothing happens any more. An engine that nobody disturbs draws the reference pictures, unless the
+    stage has them already."""
+    rows = {row.interaction_id: row for row in await stage.rows()}
+    acknowledged = crowd.acknowledged
+    posted = [asked for asked in acknowledged if asked.ended == "posted" and not asked.deleted]
+    wrong, equal = await _compare(stage, posted)
+    ended = Counter(asked.ended for asked in acknowledged if not asked.deleted)
+    return Verdict(
+        jobs=len(acknowledged),
+        posted=ended["posted"],
+        failed=ended["failed"] + sum(asked.deleted and asked.refused is not None for asked in acknowledged),
+        cancelled=ended["cancelled"],
+        lost=sum(_lost(asked, rows) for asked in acknowledged),
+        unfinished=sum(_unfinished(asked, rows) for asked in acknowledged),
+        duplicates=_duplicates(crowd.asked, posted),
+        wrong=wrong,
+        reverted=sum(asked.reverted for asked in acknowledged),
+        reruns=sum(max(0, row.attempt - 1) for row in rows.values()),
+        shown_again=sum(asked.ends > 1 for asked in acknowledged),
+        bit_equal=round(equal / len(posted), 4) if posted else 0.0,
+    )
+
+
+def _lost(asked: Asked, rows: dict[int, Row[Any]]) -> bool:
+    if asked.deleted:  # a deferred answer that could not be kept is taken back with a sentence
+        return asked.refused is None
+    return asked.interaction_id not in rows or not asked.messages
+
+
+def _unfinished(asked: Asked, rows: dict[int, Row[Any]]) -> bool:
+    row = rows.get(asked.interaction_id)
+    return asked.open or (row is not None and row.shown_at is None)
+
+
+def _duplicates(everything: Sequence[Asked], posted: Sequence[Asked]) -> int:
+    messages = sum(max(0, len(asked.messages) - (asked.acknowledged is not None)) for asked in everything)
+    seen = Counter(data for asked in posted for data in set(_pictures(asked)))
+    return messages + sum(count - 1 for count in seen.values())
+
+
+def _pictures(asked: Asked) -> list[bytes]:
+    return [attachment.data for attachment in asked.messages[0].attachments]
+
+
+async def _compare(stage: Stage, posted: Sequence[Asked]) -> tuple[int, int]:
+    """How many posted jobs show wrong pictures, and how many the reference's to the bit."""
+    wrong = equal = 0
+    references = stage.references or await draw(stage.checkpoints_dir, [asked.wish for asked in posted])
+    for asked in posted:
+        shown, wanted = _pictures(asked), references[asked.wish.number]
+        equal += shown == wanted
+        wrong += len(shown) != len(wanted) or any(_differ(a, b) for a, b in zip(shown, wanted, strict=True))
+    return wrong, equal
+
+
+def _differ(shown: bytes, wanted: bytes) -> bool:
+    if shown == wanted:
+        return False
+    one, other = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16) for data in (shown, wanted))
+    return one.shape != other.shape or int(np.abs(one - other).max()) > TOLERANCE
+
+
+async def draw(checkpoints_dir: Path, wishes: Sequence[Wish]) -> dict[int, list[bytes]]:
+    """The pictures of each wish by its number, as a message shows them."""
+    engine = LocalEngine(checkpoints_dir=checkpoints_dir, default="tiny")
+    await engine.start()
+    try:
+        await engine.wait_ready()
+        info = next(info for info in engine.checkpoints() if info.name == "tiny")
+        room = asyncio.Semaphore(engine.slots())
+
+        async def one(wish: Wish) -> list[bytes]:
+            options = JobOptions(prompt=wish.prompt, seed=wish.seed, images=wish.images, steps=wish.steps)
+            request = msgspec.structs.replace(options, size=side(JobKind.IMAGINE, options, info)).to_request()
+            found: dict[int, bytes] = {}
+            async with room:
+                async for event in engine.run(request, request_id=str(wish.number), checkpoint="tiny"):
+                    if isinstance(event, api.ImageReady):
+                        found[event.index] = for_display(event.png, "png")
+            return [found[index] for index in sorted(found)]
+
+        drawn = await asyncio.gather(*(one(wish) for wish in wishes))
+        return dict(zip((wish.number for wish in wishes), drawn, strict=True))
+    finally:
+        await engine.close()
