@@ -53,11 +53,9 @@ class _Rates:
         for key in _keys(work):
             sample = self.samples[key]
             if sample.jobs < SAMPLES:
-                sample.jobs, sample.seconds, sample.cost = (
-                    sample.jobs + 1,
-                    sample.seconds + seconds,
-                    sample.cost + work.cost,
-                )
+                sample.jobs += 1
+                sample.seconds += seconds
+                sample.cost += work.cost
 
     def seconds(self, work: Work) -> float | None:
         sample = next((self.samples[key] for key in _keys(work) if key in self.samples), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Iterator
@@ -21,10 +22,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import select
 
 from bot.errors import QueueFull
 from bot.jobs.model import Job, JobState, NewJob, StoredImage
 from bot.jobs.queue import MAX_CRASHES, JobQueue
+from bot.jobs.quota import Terms
 from bot.storage import tables
 from bot.storage.session import Database
 
@@ -40,9 +43,9 @@ T = TypeVar("T")
 class Workbench:
     """One database in a loop of its own, emptied before every example."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
-        self.database = Database(f"sqlite+aiosqlite:///{folder / 'imagine.db'}")
+        self.database = Database(url)
         self.run(self.database.upgrade())
 
     def run(self, work: Awaitable[T]) -> T:
@@ -61,12 +64,15 @@ class Workbench:
         self._runner.close()
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Workbench]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Workbench]:
     # These rules do not depend on the disk, so where there is a folder in memory they need not wait for one.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        bench = Workbench(Path(folder))
+        if request.param == "sqlite":
+            bench = Workbench(f"sqlite+aiosqlite:///{Path(folder) / 'imagine.db'}")
+        else:
+            bench = Workbench(request.getfixturevalue("postgres").emptied_database())
         yield bench
         bench.close()
 
@@ -165,7 +171,13 @@ class QueueRules(RuleBasedStateMachine):
             jobs = [await self.queue.get(job_id) for job_id in self.states]
             return {job.id: (job.state, job.attempt) for job in jobs}
 
+        async def charged() -> set[int]:
+            async with self.bench.database.read() as connection:
+                return set(await connection.scalars(select(tables.charges.c.job_id)))
+
         assert self.bench.run(look()) == {id: (state, self.attempts[id]) for id, state in self.states.items()}
+        refunded = (JobState.FAILED, JobState.CANCELLED)
+        assert self.bench.run(charged()) == {id for id, state in self.states.items() if state not in refunded}
 
     @invariant()
     def nobody_is_over_a_cap(self) -> None:
@@ -211,6 +223,77 @@ def test_while_people_wait_their_shares_differ_by_at_most_one_job(
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    bursts=st.lists(st.tuples(st.integers(0, 6), st.lists(COSTS, min_size=1, max_size=5)), min_size=2, max_size=5),
+)
+def test_nobody_waits_longer_than_the_number_of_users_times_the_largest_cost(
+    bench: Workbench, bursts: list[tuple[int, list[float]]]
+) -> None:
+    """Each user asks for several jobs, some turns after the one before asked."""
+
+    async def waits() -> list[tuple[float, float]]:
+        """For each job: the work of others that went before it, and that of its own user."""
+        await bench.empty()
+        queue = JobQueue(bench.database, running_per_user=100)
+        costs: dict[int, float] = {}
+        served: list[Job] = []
+        asked_at: dict[int, int] = {}
+
+        async def serve(turns: int | None = None) -> None:
+            while (turns is None or turns > 0) and (job := await queue.claim()):
+                served.append(job)
+                turns = None if turns is None else turns - 1
+
+        for user_id, (turns, burst) in enumerate(bursts):
+            await serve(turns)
+            for cost in burst:
+                job = await queue.submit(new_job(user_id=user_id), cost=cost)
+                costs[job.id], asked_at[job.id] = cost, len(served)
+        await serve()
+        found = []
+        for turn, job in enumerate(served):
+            before = served[asked_at[job.id] : turn]
+            others = sum(costs[one.id] for one in before if one.user_id != job.user_id)
+            own = sum(costs[one.id] for one in served[:turn] if one.user_id == job.user_id)
+            found.append((others, own))
+        return found
+
+    largest = max(cost for _, burst in bursts for cost in burst)
+    for others, own in bench.run(waits()):
+        assert others <= (len(bursts) - 1) * (largest + own)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    weights=st.lists(st.sampled_from((0.5, 1.0, 2.0, 4.0)), min_size=2, max_size=3),
+    costs=st.lists(COSTS, min_size=3, max_size=6),
+)
+def test_while_people_wait_their_shares_are_as_their_weights(
+    bench: Workbench, weights: list[float], costs: list[float]
+) -> None:
+    async def serve() -> list[tuple[int, float]]:
+        await bench.empty()
+        queue = JobQueue(bench.database, running_per_user=100)
+        asked = {}
+        for user, weight in enumerate(weights):
+            for cost in costs:
+                job = await queue.submit(new_job(user_id=user), cost=cost, terms=Terms(weight=weight))
+                asked[job.id] = cost
+        served = []
+        while job := await queue.claim():
+            served.append((job.user_id, asked[job.id]))
+        return served
+
+    waiting, share = Counter(dict.fromkeys(range(len(weights)), len(costs))), dict.fromkeys(range(len(weights)), 0.0)
+    for user, cost in bench.run(serve()):
+        share[user] += cost
+        waiting[user] -= 1
+        backlogged = {someone: share[someone] / weights[someone] for someone, left in waiting.items() if left}
+        for one, other in itertools.permutations(backlogged, 2):
+            assert backlogged[one] - backlogged[other] <= max(costs) / weights[one] + 1e-9
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(flood=st.integers(3, 8), before=st.integers(0, 4), others=st.integers(0, 2))
 def test_a_newcomer_waits_one_turn_of_everybody_however_long_the_queue_is(
     bench: Workbench, flood: int, before: int, others: int
@@ -229,4 +312,4 @@ def test_a_newcomer_waits_one_turn_of_everybody_however_long_the_queue_is(
             waited += 1
         return waited
 
-    assert bench.run(turns()) <= 2 * (others + 1)
+    assert bench.run(turns()) <= others + 1
