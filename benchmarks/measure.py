@@ -35,28 +35,39 @@ def timed(work: Work, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, float]:
-    """The median seconds of each, in turns A B A B after one round that does not count, so that a machine which is
-    busy for a while slows all of them alike."""
+def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """The seconds of each, in turns A B A B after one round that does not count, so that a machine which is busy for a
+    while slows all of them alike."""
     for work in works.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             times[name].append(timed(work, device))
-    return {name: sorted(taken)[len(taken) // 2] for name, taken in times.items()}
+    return times
+
+
+def best(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, float]:
+    """The least seconds of each: what others do on the machine only ever adds to them."""
+    return {name: min(times) for name, times in interleaved(works, rounds, device).items()}
 
 
 def step_times(
-    model: Model, networks: dict[str, Callable[[int], None]], mix: Mix, rows: Iterable[int], rounds: int
+    model: Model,
+    networks: dict[str, Callable[[int], None]],
+    mix: Mix,
+    rows: Iterable[int],
+    *,
+    rounds: int,
+    of: Callable[[list[float]], float] = min,
 ) -> dict[str, dict[int, float]]:
-    """Seconds of one engine step, and of one forward of other networks, by the rows of the batch."""
+    """Seconds of one engine step, and of one forward of other networks, by the rows of the batch; `of` several."""
     found: dict[str, dict[int, float]] = {name: {} for name in (*networks, OURS)}
     for count in rows:
         works: dict[str, Work] = {name: partial(forward, count) for name, forward in networks.items()}
         works[OURS] = partial(runner.step, model, _in_flight(model, mix, count, rounds + 2))
-        for name, seconds in interleaved(works, rounds, model.device).items():
-            found[name][count] = seconds
+        for name, times in interleaved(works, rounds, model.device).items():
+            found[name][count] = of(times)
     return found
 
 
@@ -71,7 +82,7 @@ def costs(
             works: dict[str, Work] = {
                 str(steps): partial(_plain_job, plain, request_for(mix, count, steps, scale)) for steps in (few, many)
             }
-            taken = interleaved(works, rounds, model.device)
+            taken = best(works, rounds, model.device)
             step = (taken[str(many)] - taken[str(few)]) / (many - few)
             whole[count * (1 if scale == 1.0 else 2)] = max(0.0, taken[str(few)] - step), step
     request = request_for(mix, 1, 2, 3.0)
@@ -82,7 +93,7 @@ def costs(
         "admit": lambda: runner.admit(model, request, "admitted"),
         "finish": lambda: runner.results(model, done),
     }
-    return Costs(steps=steps, plain=whole, **interleaved(parts, rounds, model.device))
+    return Costs(steps=steps, plain=whole, **best(parts, rounds, model.device))
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, side: int, rounds: int) -> float:

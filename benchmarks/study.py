@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -125,7 +126,7 @@ class Study:
         self.say("timing steps")
         subject = self.subject
         networks = {PLAIN: subject.plain.forward, **subject.networks}
-        return measure.step_times(subject.model, networks, subject.mix, subject.rows, self.effort.rounds)
+        return measure.step_times(subject.model, networks, subject.mix, subject.rows, rounds=self.effort.rounds)
 
     @cached_property
     def costs(self) -> Costs:
@@ -179,7 +180,7 @@ class Study:
                 runner.step(subject.model, [sequence])
 
         works: dict[str, measure.Work] = {PLAIN: lambda: subject.plain.latents(request), OURS: ours}
-        return measure.interleaved(works, -(-self.effort.rounds // 2), self.device)
+        return measure.best(works, -(-self.effort.rounds // 2), self.device)
 
     def previews(self) -> dict[str, float]:
         """Seconds of a request of twenty steps by itself in the real loop, with previews and without."""
@@ -190,7 +191,7 @@ class Study:
             self._engine.replay([job], RealClock(), preview_every=every)
 
         works: dict[str, measure.Work] = {"with": partial(draw, PREVIEW_EVERY), "without": partial(draw, 0)}
-        return measure.interleaved(works, self.effort.rounds, self.device)
+        return measure.best(works, self.effort.rounds, self.device)
 
     # --- throughput -----------------------------------------------------------------------------------------------
 
@@ -245,8 +246,10 @@ class Study:
         return found
 
     def _steps_now(self) -> dict[int, float]:
-        subject = self.subject
-        return measure.step_times(subject.model, {}, subject.mix, subject.rows, self.effort.rounds)[OURS]
+        subject, rounds = self.subject, self.effort.rounds
+        return measure.step_times(subject.model, {}, subject.mix, subject.rows, rounds=rounds, of=statistics.fmean)[
+            OURS
+        ]
 
     def flood(self) -> dict[str, Log]:
         """Seven light users, alone and beside one who floods; simulated, ours."""
