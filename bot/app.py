@@ -53,6 +53,7 @@ async def run(settings: Settings, token: str) -> None:
         stack.enter_context(exclusive(settings.data_dir))
         database = Database(database_url(settings))
         stack.push_async_callback(database.close)
+        await stack.enter_async_context(database.exclusively())
         await database.upgrade()
 
         engine = LocalEngine(

@@ -15,13 +15,15 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, NullPool, Table, event, make_url
+from sqlalchemy import Connection, NullPool, Table, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from bot.errors import AlreadyRunning
 from bot.settings import Settings
 
 _READERS = 4
+_LOCK = 0x1A61E  # any number, the same for every instance
 _DURABLE = {"journal_mode": "WAL", "synchronous": "FULL", "busy_timeout": "5000"}
 _WRITER = _DURABLE | {"foreign_keys": "ON"}
 _READER = _DURABLE | {"query_only": "ON", "wal_autocheckpoint": "0"}
@@ -80,6 +82,23 @@ class Database:
             engine = create_async_engine(self.url, poolclass=NullPool, hide_parameters=True)
         async with engine.begin() as connection:
             yield connection
+
+    @asynccontextmanager
+    async def exclusively(self) -> AsyncIterator[None]:
+        """Be the only bot on this database until the block or the process ends. Raises AlreadyRunning.
+
+        A SQLite file lies in the data folder, which `lock.exclusive` holds; a PostgreSQL server is told.
+        """
+        if self.is_sqlite:
+            yield
+            return
+        engine = create_async_engine(self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+        async with engine.connect() as connection:
+            if not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+                raise AlreadyRunning(
+                    "Another Imagine Bot is using the database of IMAGINE_DATABASE_URL; stop it first or name another."
+                )
+            yield
 
     async def close(self) -> None:
         """Close every connection; SQLite's writer goes last and folds the write-ahead log into the file."""

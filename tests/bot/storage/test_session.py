@@ -13,16 +13,18 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import OperationalError
 
+from bot.errors import AlreadyRunning
 from bot.settings import Settings
 from bot.storage.session import Database, database_url
 from bot.storage.tables import guilds, metadata
+from tests.bot.databases import EITHER_DATABASE, PostgresServer
 
 BOUND = 10.0
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'folder' / 'imagine.db'}")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
     await database.upgrade()
     yield database
     await database.close()
@@ -37,11 +39,19 @@ async def count(database: Database) -> int:
         return await connection.scalar(select(func.count()).select_from(guilds)) or 0
 
 
+@EITHER_DATABASE
 async def test_an_upgrade_can_be_repeated_and_keeps_what_is_there(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(insert(guilds).values(id=1))
     await database.upgrade()
     assert await count(database) == 1
+
+
+async def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'folder' / 'imagine.db'}")
+    await database.upgrade()
+    assert await count(database) == 0
+    await database.close()
 
 
 async def test_an_upgrade_works_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,12 +62,24 @@ async def test_an_upgrade_works_from_any_working_directory(tmp_path: Path, monke
     await database.close()
 
 
+@EITHER_DATABASE
 async def test_the_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
     def differences(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
     async with database.altering() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_a_second_bot_on_a_postgresql_database_is_turned_away(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    first, second = Database(url), Database(url)
+    async with first.exclusively():
+        with pytest.raises(AlreadyRunning, match="Another Imagine Bot is using the database"):
+            async with second.exclusively():
+                pytest.fail("two bots on one database")
+    async with second.exclusively():
+        pass
 
 
 async def test_a_commit_is_on_disk_before_it_returns(database: Database) -> None:
@@ -75,6 +97,7 @@ async def test_a_reader_cannot_write(database: Database) -> None:
             await connection.execute(insert(guilds).values(id=1))
 
 
+@EITHER_DATABASE
 async def test_a_reader_sees_the_last_commit_without_waiting_for_the_writer(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(insert(guilds).values(id=1))
@@ -82,6 +105,7 @@ async def test_a_reader_sees_the_last_commit_without_waiting_for_the_writer(data
     assert await count(database) == 1
 
 
+@EITHER_DATABASE
 async def test_a_block_that_raises_leaves_nothing_behind(database: Database) -> None:
     with pytest.raises(ZeroDivisionError):
         async with database.write() as connection:
@@ -90,6 +114,7 @@ async def test_a_block_that_raises_leaves_nothing_behind(database: Database) -> 
     assert await count(database) == 0
 
 
+@EITHER_DATABASE
 async def test_many_writers_at_once_each_get_their_turn(database: Database) -> None:
     async def write(guild_id: int) -> None:
         async with database.write() as connection:
@@ -100,7 +125,7 @@ async def test_many_writers_at_once_each_get_their_turn(database: Database) -> N
 
 
 async def test_a_transaction_has_the_database_from_its_first_statement_on(database: Database, tmp_path: Path) -> None:
-    stranger = sqlite3.connect(tmp_path / "folder" / "imagine.db", timeout=0)
+    stranger = sqlite3.connect(tmp_path / "imagine.db", timeout=0)
     async with database.write() as connection:
         await connection.execute(select(guilds))
         # Had the stranger written here, the insert below would fail halfway and no waiting would help.
@@ -110,6 +135,7 @@ async def test_a_transaction_has_the_database_from_its_first_statement_on(databa
     stranger.close()
 
 
+@EITHER_DATABASE
 async def test_a_writer_cancelled_halfway_leaves_nothing_and_frees_its_turn(database: Database) -> None:
     begun = asyncio.Event()
 
@@ -129,6 +155,7 @@ async def test_a_writer_cancelled_halfway_leaves_nothing_and_frees_its_turn(data
     assert await count(database) == 1
 
 
+@EITHER_DATABASE
 async def test_writers_cancelled_at_any_moment_never_block_the_next_one(database: Database) -> None:
     async def write(guild_id: int) -> None:
         async with database.write() as connection:
