@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
 from typing import Any, cast
 
 import msgspec
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from bot.errors import PicturesGone, PicturesNotSaved, UserFacingError
 from bot.jobs.checkpoints import Checkpoints
@@ -34,6 +38,13 @@ LAST_WORD = 3.0
 """Seconds that tasks have to end once they are cancelled."""
 REDELIVERY_PAUSES = (5.0, 300.0)
 """Seconds between two looks for messages that do not show yet how their job ended: usually, and at most."""
+WRITE_PAUSES = (0.5, 1.0, 2.0, 5.0)
+"""Seconds between two tries to write how an attempt ended, while the database refuses; the last one stays."""
+
+_DATABASE_TROUBLE = (OperationalError, InterfaceError, NoConnection, OSError)
+"""A full disk, a lock, a server that is away: all of it passes."""
+
+Write = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class Dispatcher:
             asyncio.create_task(self._claim_forever(), name="claim jobs"),
             asyncio.create_task(self._redeliver_forever(), name="deliver again"),
             asyncio.create_task(self._tell_places_forever(), name="tell places in the queue"),
+            asyncio.create_task(self._sweep(), name="sweep the picture folder"),
         ]
 
     async def stop(self, grace: float = 20.0) -> None:
@@ -91,7 +103,10 @@ class Dispatcher:
             if running:
                 await asyncio.wait(list(running), timeout=max(0.0, deadline - time.monotonic()))
         await _end([*self._attempts, *self._deliveries])
-        await self._queue.recover()
+        try:
+            await self._queue.recover()
+        except _DATABASE_TROUBLE as error:
+            _log.error("Jobs that were being drawn are given back at the next start: %s", error)
 
     def wake(self) -> None:
         """There may be something to claim, or room for it."""
@@ -112,6 +127,7 @@ class Dispatcher:
 
     async def _claim_forever(self) -> None:
         offered: tuple[api.CheckpointInfo, ...] = ()
+        doubtful = False
         while True:
             try:
                 await self._engine.wait_ready()
@@ -120,12 +136,16 @@ class Dispatcher:
                 return
             self._woken.clear()
             try:
+                if doubtful:
+                    await self._queue.recover(spare={job.id for job in self._attempts.values()})
+                    doubtful = False
                 if offered != self._engine.checkpoints():
                     offered = self._engine.checkpoints()
                     await self._checkpoints.record(offered)
                 await self._claim_all()
             except Exception:
                 _log.exception("Jobs could not be claimed; trying again in %g s.", POLL)
+                doubtful = True  # a commit may have arrived though its answer did not, and nobody draws that job
             with suppress(TimeoutError):
                 # Not wait_for, which may swallow a cancellation in Python 3.11.
                 async with asyncio.timeout(POLL):
@@ -161,6 +181,15 @@ class Dispatcher:
     async def _attempt(self, job: Job) -> None:
         """One attempt, from a claimed row to a row that says how it went."""
         try:
+            if failure := await self._try(job):
+                await self._write(job, failure)
+        finally:
+            self._board.clear(job.id)
+        self.deliver(job.id)
+
+    async def _try(self, job: Job) -> Write | None:
+        """Draw and keep it; what to write when nothing came of it."""
+        try:
             request = await self._request(job)
             async with self._delivery.follow(job.id) as message:
                 drawing = await self._draw(job, request, message)
@@ -168,18 +197,30 @@ class Dispatcher:
                     await self._keep(job, drawing)
         except api.EngineCrashed:
             _log.warning("The engine stopped while it drew job %d (attempt %d).", job.id, job.attempt)
-            await self._queue.crashed(job)
+            return partial(self._queue.crashed, job)
         except (api.T2IError, UserFacingError) as error:
             if isinstance(error, api.EngineError) and error.retryable:
-                await self._queue.requeue(job)
-            else:
-                await self._queue.fail(job, str(error))
+                return partial(self._queue.requeue, job)
+            return partial(self._queue.fail, job, str(error))
+        except _DATABASE_TROUBLE as error:
+            _log.error("Job %d waits again, because what it needs could not be read: %s", job.id, error)
+            return partial(self._queue.requeue, job)
         except Exception:
             _log.exception("Job %d failed for a reason nobody foresaw.", job.id)
-            await self._queue.fail(job, "Something went wrong inside the bot; its operator finds it in the log.")
-        finally:
-            self._board.clear(job.id)
-        self.deliver(job.id)
+            sentence = "Something went wrong inside the bot; its operator finds it in the log."
+            return partial(self._queue.fail, job, sentence)
+        return None
+
+    async def _write(self, job: Job, write: Write) -> bool:
+        """Until the database takes it: nobody would draw a row that is left running, or end it."""
+        pauses = chain(WRITE_PAUSES, repeat(WRITE_PAUSES[-1]))
+        while True:
+            try:
+                return await write()
+            except _DATABASE_TROUBLE as error:
+                pause = next(pauses)
+                _log.error("How job %d went could not be written; trying again in %g s: %s", job.id, pause, error)
+            await asyncio.sleep(pause)
 
     async def _request(self, job: Job) -> api.GenerationRequest:
         checkpoint = next((info for info in self._engine.checkpoints() if info.name == job.checkpoint), None)
@@ -236,7 +277,7 @@ class Dispatcher:
             except OSError as error:
                 _log.error("The pictures of job %d could not be saved: %s", job.id, error)
                 raise PicturesNotSaved("The pictures could not be saved; the bot's operator has to look.") from error
-            if not await self._queue.rendered(job, stored, seconds=drawing.seconds):
+            if not await self._write(job, partial(self._queue.rendered, job, stored, seconds=drawing.seconds)):
                 files = {sha256 for image in stored for sha256 in (image.sha256, image.latents_sha256)}
                 for sha256 in await self._queue.unused(files):
                     await asyncio.to_thread(self._images.delete, sha256)
@@ -251,6 +292,26 @@ class Dispatcher:
             sha256=self._images.put(image.png),
             latents_sha256=self._images.put(image.latents),
         )
+
+    async def _sweep(self) -> None:
+        """Delete what a kill left in the picture folder between the disk and the row."""
+        try:
+            async with self._images.changing:
+                await asyncio.to_thread(self._images.delete_drafts)
+            names = await asyncio.to_thread(self._images.names)
+            strays = [name for batch in _batches(names) for name in await self._queue.unused(set(batch))]
+            if len(strays) == len(names):
+                if names:
+                    _log.warning("The picture folder may belong to another database; none of its files is touched.")
+                return
+            for batch in _batches(strays):
+                async with self._images.changing:
+                    for name in await self._queue.unused(set(batch)):
+                        await asyncio.to_thread(self._images.delete, name)
+            if strays:
+                _log.info("Deleted %d pictures and latents that no job refers to.", len(strays))
+        except Exception:
+            _log.exception("The picture folder could not be swept; the next start tries again.")
 
     async def _redeliver_forever(self) -> None:
         """What a crash, an outage or a failed edit left unshown is shown as soon as Discord allows."""
@@ -278,6 +339,10 @@ class Dispatcher:
                 told = places
             except Exception:
                 _log.exception("Places in the queue could not be shown; trying again in %g s.", PLACES_PAUSE)
+
+
+def _batches(names: Sequence[str], size: int = 500) -> list[Sequence[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:

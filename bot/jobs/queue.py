@@ -255,11 +255,13 @@ class JobQueue:
         async with self._database.read() as connection:
             return await _closures_of(connection, guild_id)
 
-    async def recover(self) -> int:
-        """At start: every running job was ours, so it waits again in its old place. Returns how many."""
+    async def recover(self, *, spare: Collection[int] = ()) -> int:
+        """Every running job but those is drawn by nobody, so it waits again in its old place. Returns how many."""
         async with self._database.write() as connection:
             result = await connection.execute(
-                update(_jobs).where(in_state(JobState.RUNNING)).values(state=JobState.QUEUED, started_at=None)
+                update(_jobs)
+                .where(in_state(JobState.RUNNING), _jobs.c.id.not_in(spare))
+                .values(state=JobState.QUEUED, started_at=None)
             )
             return result.rowcount
 

@@ -62,6 +62,15 @@ class ImageStore:
     def delete(self, sha256: str) -> None:
         self._path(sha256).unlink(missing_ok=True)
 
+    def names(self) -> list[str]:
+        """The SHA-256 of every file there is, by its name."""
+        return [path.name for path in self._root.glob("[0-9a-f][0-9a-f]/[0-9a-f]*")]
+
+    def delete_drafts(self) -> None:
+        """What a process that was killed had not written to the end. Nothing may be put meanwhile."""
+        for draft in self._root.glob("*/.*.tmp"):
+            draft.unlink(missing_ok=True)
+
     def _path(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
 

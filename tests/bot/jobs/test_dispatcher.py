@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from bot.jobs import dispatcher
 from bot.jobs.model import JobKind, JobState, StoredImage
@@ -383,3 +384,88 @@ async def test_a_job_asked_for_twice_by_discord_is_drawn_once(working: Scene) ->
     await working.service.attach_message(first.id, 4000)
     await working.settled(first)
     assert len(working.engine.runs) == 1
+
+
+def refusing(times: int, write: Any) -> Any:
+    """The write, once the database has refused it so often."""
+    left = [times]
+
+    async def refuse(*arguments: Any, **named: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("UPDATE jobs", {}, Exception("database or disk is full"))
+        return await write(*arguments, **named)
+
+    return refuse
+
+
+@pytest.mark.parametrize("ending", ["rendered", "failed", "crashed"])
+async def test_an_ending_that_the_database_refuses_is_written_once_it_can_be(
+    working: Scene, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(dispatcher, "WRITE_PAUSES", (0.01,))
+    for name in ("rendered", "fail", "crashed"):
+        monkeypatch.setattr(working.queue, name, refusing(2, getattr(working.queue, name)))
+    working.engine.script = {"rendered": draw, "failed": fail, "crashed": every(crash, draw)}[ending]
+    job = await working.settled(await working.imagine(images=1))
+    assert job.state is (JobState.FAILED if ending == "failed" else JobState.DONE)
+    assert job.crashes == (ending == "crashed")
+    assert len(working.engine.runs) == (2 if ending == "crashed" else 1)
+
+
+async def test_a_job_whose_parent_cannot_be_read_now_waits_again(
+    working: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await working.settled(await working.imagine(images=1))
+    monkeypatch.setattr(working.queue, "images", refusing(1, working.queue.images))
+    child = await working.imagine(kind=JobKind.UPSCALE, parent_id=parent.id, parent_index=0, strength=0.0, images=1)
+    assert ((await working.settled(child)).state, child.crashes) == (JobState.DONE, 0)
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_again_and_spares_what_is_drawn(
+    working: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "POLL", 0.01)
+    working.engine.script = lambda run: hold(run) if run.prompt == "drawn" else draw(run)
+    drawn = await working.imagine("drawn", user_id=1)
+    run = await working.engine.running("drawn")
+    claim, lost = working.queue.claim, []
+
+    async def lose_the_answer(**named: Any) -> Any:
+        job = await claim(**named)
+        if job is not None and not lost:
+            lost.append(job)
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+        return job
+
+    monkeypatch.setattr(working.queue, "claim", lose_the_answer)
+    job = await working.settled(await working.imagine("claimed", user_id=2))
+    run.proceed.set()
+    assert (job.state, job.attempt) == (JobState.DONE, 2)
+    assert (await working.settled(drawn)).attempt == 1
+
+
+async def test_a_start_sweeps_what_a_kill_left_in_the_picture_folder(scene: Scene, tmp_path: Any) -> None:
+    await scene.dispatcher.start()
+    job = await scene.settled(await scene.imagine(images=1))
+    await scene.dispatcher.stop()
+    kept = sorted(scene.images.names())
+    stray = scene.images.put(b"drawn, and killed before the row said so")
+    draft = tmp_path / "images" / stray[:2] / ".0123.tmp"
+    draft.write_bytes(b"half a pic")
+
+    again = Scene(scene.database, scene.images, scene.client, scene.stand_in)
+    await again.dispatcher.start()
+    await again.settled(await again.imagine(images=1))
+    await again.dispatcher.stop()
+    assert not draft.exists()
+    assert stray not in again.images.names()
+    assert set(kept) <= set(again.images.names())
+    [image] = await again.queue.images(job.id)
+    assert again.images.read(image.sha256)
+
+
+async def test_a_picture_folder_of_which_the_database_knows_nothing_is_left_alone(scene: Scene) -> None:
+    names = [scene.images.put(f"of another database {n}".encode()) for n in range(3)]
+    await scene.dispatcher._sweep()
+    assert sorted(scene.images.names()) == sorted(names)
