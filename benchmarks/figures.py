@@ -52,11 +52,17 @@ def compiled_arm(study: Study, mix: Mix, jobs: int) -> Figures:
 def latencies(study: Study, images: int) -> Figures:
     """Simulated from the steps that this run measured."""
     return {
-        "capacity_jobs_per_second": round(study.capacity(images), 4),
+        "capacity_jobs_per_second": {
+            arm: round(study.capacity(images, arm), 4) for arm in (PLAIN, STATIC, WHOLE, OURS)
+        },
         "simulated_jobs": study.effort.simulated,
         "loads": {
             str(load): {name: _with_joins(log, name) for name, log in logs.items()}
             for load, logs in study.over_load(images)
+        },
+        "loads_of_whole_jobs": {
+            str(load): {name: _with_joins(log, name) for name, log in study.equally_busy(images, load).items()}
+            for load in (0.7, 0.95)
         },
     }
 

@@ -42,7 +42,7 @@ class PlainCascade:
 
     def __init__(self, folder: Path, shared: Cascade, dtype: torch.dtype = torch.float32) -> None:
         self.unet: Any = UNet2DConditionModel.from_pretrained(
-            folder / "base", torch_dtype=dtype, local_files_only=True
+            folder / "base", dtype=dtype, local_files_only=True
         ).eval()
         self.unet.to(shared.device)
         self._shared = shared

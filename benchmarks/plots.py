@@ -44,7 +44,7 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
         for name, found in result["figures"].items():
             pictures = {"steps": _step_times(name, found)} if "network" in found else {}
             for images, latency in found.get("latency", {}).items():
-                people = "single pictures" if images == "1" else f"{images} pictures to a job"
+                people = "single pictures" if images == "1" else "grids of four"
                 pictures[f"load-{images}"] = _over_load(f"{name}, {people}", latency)
                 pictures[f"classes-{images}"] = _by_steps(f"{name}, {people}", latency)
             for kind, picture in pictures.items():
@@ -128,7 +128,16 @@ def _panels(title: str, *, one_scale: bool = True) -> tuple[Figure, list[Axes]]:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper right", ncols=len(labels), frameon=False, fontsize=9, borderaxespad=0.2)
+    figure.legend(
+        handles,
+        labels,
+        loc="upper right",
+        ncols=len(labels),
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0.2,
+        handlelength=1.4,
+    )
 
 
 def _rows_axis(axes: Axes, rows: list[int]) -> None:

@@ -67,7 +67,8 @@ def _latency(name: str, images: str, latency: Figures) -> Table:
     table.add_column("arm")
     for column in ("mean", "p50", "p95", "p99", "4 steps p95", "50 steps p95", "first preview p50"):
         table.add_column(column, justify="right")
-    for load, arms in latency["loads"].items():
+    own = {f"{load} of whole jobs": arms for load, arms in latency["loads_of_whole_jobs"].items()}
+    for load, arms in (latency["loads"] | own).items():
         for arm, found in arms.items():
             seconds = [
                 *(found["latency"][what] for what in ("mean", "p50", "p95", "p99")),

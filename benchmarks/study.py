@@ -217,18 +217,25 @@ class Study:
 
     # --- latency --------------------------------------------------------------------------------------------------
 
-    def capacity(self, images: int) -> float:
-        """Jobs a second of arm 1, by what its jobs were measured to take."""
+    def capacity(self, images: int, arm: str = PLAIN) -> float:
+        """Jobs a second that an arm can do, by what its work was measured to take."""
         trace = poisson(self.mix(images), 200, float("inf"), SEED)
-        return len(trace) / self._simulate(PLAIN, trace).seconds
+        return len(trace) / self._simulate(arm, trace).seconds
 
     def over_load(self, images: int) -> Iterator[tuple[float, dict[str, Log]]]:
         """Simulated replays of every arm at every load."""
-        capacity = self.capacity(images)
         for load in LOADS:
-            self.say(f"{images} to a job at load {load}: {self.effort.simulated} jobs, simulated")
-            trace = poisson(self.mix(images), self.effort.simulated, load * capacity, SEED)
-            yield load, {name: self._simulate(name, trace) for name in (PLAIN, STATIC, WHOLE, OURS)}
+            yield load, self._at(load * self.capacity(images), images, (PLAIN, STATIC, WHOLE, OURS))
+
+    def equally_busy(self, images: int, load: float) -> dict[str, Log]:
+        """Whole jobs and ours where the load is a share of what whole jobs can do on our steps, not of arm 1's: what
+        the order of steps alone is worth."""
+        return self._at(load * self.capacity(images, WHOLE), images, (WHOLE, OURS))
+
+    def _at(self, rate: float, images: int, chosen: tuple[str, ...]) -> dict[str, Log]:
+        self.say(f"{images} to a job, {rate:.2f} jobs/s: {self.effort.simulated} jobs, simulated")
+        trace = poisson(self.mix(images), self.effort.simulated, rate, SEED)
+        return {name: self._simulate(name, trace) for name in chosen}
 
     def checked(self) -> dict[str, tuple[Log, Log]]:
         """Whole jobs and ours, really drawn and simulated, on one trace of single pictures. The simulation takes what

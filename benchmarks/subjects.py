@@ -86,7 +86,7 @@ def _latent(name: str, size: int, rows: tuple[int, ...], folder: Path, device: t
     dtype = latent_dtype(device)
     precision = str(dtype).removeprefix("torch.")
     model = t2i.checkpoints.load(folder, str(device), dtype=precision)
-    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True).to(device)
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
     mix = Mix(size, ("euler", "dpmpp_2m", "ddim", "euler_a"))
     return Subject(name, folder, cast(Model, model), PlainPipeline(pipeline, size), mix, rows, precision)
 
