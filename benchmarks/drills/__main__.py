@@ -7,14 +7,27 @@ import asyncio
 import random
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.drills import report
+from benchmarks.drills.clock import clock
 from benchmarks.drills.crash import crash
 from benchmarks.drills.databases import NoDatabase
+from benchmarks.drills.diskfull import diskfull
+from benchmarks.drills.drain import drain
+from benchmarks.drills.locked import locked
+from benchmarks.drills.outage import outage
 from benchmarks.drills.report import Outcome
 from benchmarks.drills.stage import stage
+from benchmarks.drills.wal import wal
+from benchmarks.drills.zombie import zombie
+
+Drill = Callable[..., Awaitable[Outcome]]
+DRILLS: dict[str, Drill] = {
+    drill.__name__: drill for drill in (crash, outage, diskfull, locked, clock, zombie, drain, wal)
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (NoDatabase, TimeoutError) as error:
         print(f"The drill {drill} came to no end: {error or f'{limit:g} s were not enough.'}", file=sys.stderr)
         return 2
+    options.pop("log")
     result = report.compose(drill, options, outcome, time.monotonic() - began)
     if json_file:
         report.write(result, json_file)
@@ -36,32 +50,54 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _bounded(drill: str, limit: float, options: dict[str, Any]) -> Outcome:
     async with asyncio.timeout(limit):
-        return await DRILLS[drill](**options)
+        return await _staged(DRILLS[drill], **options)
 
 
-async def _crash(*, seed: int, database: str, jobs: int, kills: int) -> Outcome:
+async def _staged(drill: Drill, *, seed: int, log: Path | None, database: str = "sqlite", **options: Any) -> Outcome:
     async with stage(database) as place:
-        return await crash(place, random.Random(seed), jobs=jobs, kills=kills)
-
-
-DRILLS = {"crash": _crash}
+        try:
+            return await drill(place, random.Random(seed), **options)
+        finally:
+            if log:
+                log.write_text(place.log())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drills", description=__doc__)
     drills = parser.add_subparsers(dest="drill", required=True)
 
-    def drill(name: str, purpose: str, *, limit: float) -> argparse.ArgumentParser:
+    def drill(name: str, purpose: str, *, jobs: int | None = None, limit: float = 900) -> argparse.ArgumentParser:
         found = drills.add_parser(name, help=purpose, description=purpose)
         found.add_argument("--seed", type=int, default=1)
         found.add_argument("--json", type=Path, metavar="FILE")
+        found.add_argument("--log", type=Path, metavar="FILE", help="keep what the bot logged")
         found.add_argument("--limit", type=float, default=limit, help="seconds after which the drill gives up")
+        if jobs is not None:
+            found.add_argument("--jobs", type=int, default=jobs)
         return found
 
-    one = drill("crash", "kill -9 of bot, engine and both at random moments", limit=3600)
-    one.add_argument("--jobs", type=int, default=1000)
+    one = drill("crash", "kill -9 of bot, engine and both at random moments", jobs=1000, limit=3600)
     one.add_argument("--kills", type=int, default=50)
     one.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    one = drill("outage", "Discord fails, answers late and cuts connections", jobs=100)
+    one.add_argument("--seconds", type=float, default=60.0, help="10 minutes of trouble in a tenth of the time")
+    one.add_argument("--spells", type=int, default=20)
+    one = drill("diskfull", "the disk takes nothing more for a while", jobs=60)
+    one.add_argument("--times", type=int, default=3)
+    one.add_argument("--full", type=float, default=8.0, help="seconds each time")
+    one = drill("locked", "somebody else holds the database's write lock", jobs=40)
+    one.add_argument("--held", type=float, default=10.0, help="seconds")
+    one = drill("clock", "the clock jumps an hour back and a day ahead", jobs=40)
+    one.add_argument("--pause", type=float, default=15.0, help="seconds between the jumps at most")
+    one = drill("zombie", "the engine's process stops without ending", jobs=40)
+    one.add_argument("--wake", type=float, help="seconds after which it goes on; by default it never does")
+    one = drill("drain", "SIGTERM while jobs are drawn and wait", jobs=60)
+    one.add_argument("--stops", type=int, default=3)
+    one.add_argument(
+        "--no-hung", dest="hung", action="store_false", help="leave out the stop with an engine that hangs"
+    )
+    one = drill("wal", "cuts of SQLite's write-ahead log at random places")
+    one.add_argument("--cuts", type=int, default=200)
     return parser
 
 

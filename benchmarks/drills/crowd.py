@@ -146,8 +146,11 @@ class Crowd:
     def _hear(self, event: Event) -> None:
         match event:
             case Created(message) if asked := self._asked_by(message):
-                asked.messages.append(message)
-                self._by_message[message.id] = asked
+                if message.visible_to is not None:
+                    asked.refused = _text(message)
+                else:
+                    asked.messages.append(message)
+                    self._by_message[message.id] = asked
             case MessageUpdated(message) if asked := self._by_message.get(message.id):
                 self._look(asked, message)
             case MessageDeleted(message) if asked := self._by_message.get(message.id):
@@ -155,7 +158,6 @@ class Crowd:
             case InteractionAcknowledged(interaction_id, _, _, message):
                 if asked := self._by_interaction.get(interaction_id):
                     private = message is not None and message.visible_to is not None
-                    asked.refused = _text(message) if message and private else None
                     asked.acknowledged = None if private else time.monotonic()
                     self.taken += not private
                     asked.answered.set()
@@ -165,7 +167,7 @@ class Crowd:
                     asked.answered.set()
 
     def _asked_by(self, message: Message) -> Asked | None:
-        if message.interaction is None or message.visible_to is not None:
+        if message.interaction is None:
             return None
         return self._by_interaction.get(int(message.interaction["id"]))
 

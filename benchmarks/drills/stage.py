@@ -43,7 +43,8 @@ class Stage:
         self.checkpoints_dir = checkpoints_dir
         self.references: dict[int, list[bytes]] = {}
         """Pictures of each wish by its number, where they were drawn beforehand."""
-        self._settings = settings
+        self.settings = settings
+        """Further environment variables of the bot."""
         self._log = folder / "bot.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -51,7 +52,7 @@ class Stage:
         """Start the bot; returns at once."""
         env = child.environment(self.sandbox.api_base, self.sandbox.token, self.data_dir)
         env |= SETTINGS | {"IMAGINE_CHECKPOINTS_DIR": str(self.checkpoints_dir), "PYTHONPATH": str(ROOT)}
-        env |= {"IMAGINE_DATABASE_URL": self.database_url} | self._settings
+        env |= {"IMAGINE_DATABASE_URL": self.database_url} | self.settings
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "bot", "run", "--with-parent"), env=env, cwd=self.folder, stderr=log

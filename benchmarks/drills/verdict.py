@@ -50,6 +50,8 @@ class Verdict:
     """Attempts beyond the first of each job."""
     shown_again: int
     """Ends that were shown by more than one edit of the one message."""
+    left: list[str]
+    """The first of what is lost or unfinished."""
     bit_equal: float
     """Share of the posted jobs whose pictures are the reference's, bit by bit."""
 
@@ -82,6 +84,7 @@ async def judge(stage: Stage, crowd: Crowd) -> Verdict:
         reverted=sum(asked.reverted for asked in acknowledged),
         reruns=sum(max(0, row.attempt - 1) for row in rows.values()),
         shown_again=sum(asked.ends > 1 for asked in acknowledged),
+        left=[_described(a, rows) for a in acknowledged if _lost(a, rows) or _unfinished(a, rows)][:5],
         bit_equal=round(equal / len(posted), 4) if posted else 0.0,
     )
 
@@ -95,6 +98,12 @@ def _lost(asked: Asked, rows: dict[int, Row[Any]]) -> bool:
 def _unfinished(asked: Asked, rows: dict[int, Row[Any]]) -> bool:
     row = rows.get(asked.interaction_id)
     return asked.open or (row is not None and row.shown_at is None)
+
+
+def _described(asked: Asked, rows: dict[int, Row[Any]]) -> str:
+    row = rows.get(asked.interaction_id)
+    kept = "no row" if row is None else f"row {row.id} {row.state}, attempt {row.attempt}, shown {row.shown_at}"
+    return f"thing {asked.wish.number}: {asked.ended or 'open'}, {len(asked.messages)} messages, {kept}"
 
 
 def _duplicates(everything: Sequence[Asked], posted: Sequence[Asked]) -> int:

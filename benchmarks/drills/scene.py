@@ -1,0 +1,46 @@
+"""What most drills have in common: people ask, trouble comes while jobs are drawn, and in the end all is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benchmarks.drills.crowd import Crowd
+from benchmarks.drills.report import Outcome
+from benchmarks.drills.stage import Stage
+from benchmarks.drills.verdict import judge
+from benchmarks.gates import Gate
+
+PATIENCE = 240.0
+"""Seconds that everything has to end once the trouble is over."""
+
+Trouble = Callable[[Crowd], Awaitable[tuple[dict[str, Any], list[Gate]]]]
+"""Makes trouble, ends it, and says what it measured meanwhile."""
+
+
+async def disturbed(stage: Stage, rng: random.Random, trouble: Trouble, *, jobs: int, begin: float = 0.2) -> Outcome:
+    """`trouble` begins when the share `begin` of the jobs has ended."""
+    crowd = Crowd(stage.sandbox, rng, jobs=jobs)
+    began = time.monotonic()
+    await stage.start()
+    asking = asyncio.create_task(crowd.ask())
+    await stage.until(lambda: crowd.ended >= begin * jobs, PATIENCE)
+    figures, gates = await trouble(crowd)
+    over = time.monotonic()
+    await stage.until(lambda: crowd.satisfied, PATIENCE)
+    settled = time.monotonic() - over
+    asking.cancel()
+    code, stopping = await stage.stop()
+    seconds = time.monotonic() - began
+    verdict = await judge(stage, crowd)
+    figures = verdict.figures() | {
+        **figures,
+        "settled_seconds": round(settled, 1),
+        "exit_code": code,
+        "stop_seconds": round(stopping, 1),
+        "drill_seconds": round(seconds, 1),
+    }
+    return Outcome(figures, [*verdict.gates(), *gates])
