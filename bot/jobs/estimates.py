@@ -99,7 +99,7 @@ class Estimates:
         return moment + timedelta(seconds=before / max(1, len(running)) + own)
 
     async def _current(self, connection: AsyncConnection) -> _Rates:
-        if time.monotonic() - self._measured_at > REFRESH:
+        if not self._rates.samples or time.monotonic() - self._measured_at > REFRESH:
             columns = (_jobs.c.checkpoint, _jobs.c.size, _jobs.c.steps, _jobs.c.cost, _jobs.c.seconds)
             latest = select(*columns).where(_jobs.c.seconds.is_not(None)).order_by(_jobs.c.id.desc()).limit(MEASURED)
             rates = _Rates()

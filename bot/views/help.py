@@ -19,10 +19,14 @@ BUTTONS = """### Under the pictures
 CHECKPOINTS = """### Checkpoints
 `/checkpoint list` shows what can draw · `/checkpoint use` sets this server's choice (Manage Server)"""
 
+QUEUE = """### The queue
+`/queue mine` lists your jobs that wait · `/usage` shows the GPU time you used today
+Moderators: `/queue all`, `pause`, `resume`, `drain` (take nothing new) and `clear`"""
+
 
 def render() -> ui.LayoutView:
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=0x3B82F6)
-    for section in (DRAWING, BUTTONS, CHECKPOINTS):
+    for section in (DRAWING, BUTTONS, QUEUE, CHECKPOINTS):
         body.add_item(ui.TextDisplay(section))
     view = ui.LayoutView()
     view.add_item(body)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from bot.sandbox import world
 from bot.sandbox.server import Sandbox
 from tests.bot.e2e.studio import Bot, Member, people
 
@@ -25,7 +26,9 @@ class Studio:
 
 @pytest.fixture(scope="session")
 def settings(checkpoints_dir: Path) -> dict[str, str]:
+    (moderators,) = (role.id for role in world.seed().guild.roles.values() if role.name == "Moderator")
     return {
+        "IMAGINE_QUOTA_PER_ROLE": f'{{"{moderators}": 0.001}}',  # less than any job takes
         "IMAGINE_CHECKPOINTS_DIR": str(checkpoints_dir),
         "IMAGINE_CHECKPOINT": "tiny",
         "IMAGINE_BLOCKED_WORDS": '["gargoyle"]',

@@ -254,7 +254,8 @@ async def people(sandbox: Sandbox, *usernames: str) -> AsyncIterator[list[Member
 def walk(node: Json) -> list[Json]:
     """Every component of a message or component, outer ones first."""
     found = []
-    for component in node.get("components", []):
+    accessory = [node["accessory"]] if "accessory" in node else []
+    for component in [*node.get("components", []), *accessory]:
         found += [component, *walk(component)]
     return found
 

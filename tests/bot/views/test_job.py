@@ -13,7 +13,7 @@ from bot.jobs.delivery import Rendered
 from bot.jobs.model import JobKind, JobSnapshot, JobState
 from bot.prompt.options import JobOptions
 from bot.views.job import ACCENTS, render
-from tests.bot.views.examples import EMBEDDED, done, job, picture, running
+from tests.bot.views.examples import ASKED, EMBEDDED, done, job, picture, running
 
 FOUR = {index: picture() for index in range(4)}
 
@@ -54,6 +54,19 @@ async def test_a_waiting_job_shows_its_place_and_can_be_cancelled(position: int 
     assert "asked <t:1777636800:R>" in text(message)
     assert rows(message) == [["Cancel"]]
     assert message.files == []
+
+
+async def test_a_waiting_job_says_when_it_will_be_done_where_that_is_known() -> None:
+    message = render(JobSnapshot(job(), position=3, done_at=ASKED))
+
+    assert "🕓 3 jobs ahead · done <t:1777636800:R>\n" in text(message)
+
+
+async def test_a_paused_job_says_so_instead_of_a_place() -> None:
+    message = render(JobSnapshot(job(), position=3, paused=True))
+
+    assert "Paused by a moderator, its place is kept" in text(message)
+    assert "ahead" not in text(message)
 
 
 async def test_a_running_job_shows_bar_percent_step_and_preview() -> None:
