@@ -27,6 +27,7 @@ from t2i.engine.models import Models
 from t2i.engine.sequence import Kind, Sequence
 from t2i.engine.worker import ROWS_PER_TICK
 from t2i.families.model import Model
+from t2i.families.pipeline import AnyModel
 
 SEED = 7
 LOADS = (0.5, 0.7, 0.95, 1.5)
@@ -56,6 +57,13 @@ class Effort:
     """For arm 2; None as long as it takes, and 0 does without it."""
 
 
+class _Beforehand(Calibration):
+    """A step loop that starts would go through it again in the first quiet moment of a replay."""
+
+    def welcome(self, checkpoint: str, model: AnyModel) -> None:
+        pass
+
+
 class Study:
     """Figures of one subject. Parts are measured when first asked for; `say` is told what is going on."""
 
@@ -76,8 +84,8 @@ class Study:
         """What the engine measures of itself when it is idle, measured beforehand and forgotten afterwards."""
         self.say("calibrating the engine")
         name, model = self.subject.name, self.subject.model
-        calibration = Calibration(None, most_rows=self._row_cap, budget=self.effort.calibration_seconds)
-        calibration.welcome(name, model)
+        calibration = _Beforehand(None, most_rows=self._row_cap, budget=self.effort.calibration_seconds)
+        super(_Beforehand, calibration).welcome(name, model)
         while calibration.measure([name]):
             pass
         return calibration
