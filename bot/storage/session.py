@@ -2,7 +2,8 @@
 
 SQLite gets one writer connection that begins every transaction with BEGIN IMMEDIATE, so writers queue up in this
 process and never meet SQLITE_BUSY halfway, and a pool of `query_only` readers that see the last commit. With
-synchronous=FULL a commit that returned survives a power cut. PostgreSQL uses one ordinary pool for both.
+synchronous=FULL a commit that returned survives a power cut. PostgreSQL uses one ordinary pool for both; its readers
+are read-only and repeatable, so that they too see one moment.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, NullPool, Table, event, func, make_url, selec
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bot.errors import AlreadyRunning
+from bot.errors import AlreadyRunning, SettingsError
 from bot.settings import Settings
 
 _READERS = 4
@@ -39,10 +40,15 @@ logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
 
 class Database:
-    """Transactions on one database, given by its SQLAlchemy URL (`sqlite+aiosqlite://` or `postgresql+psycopg://`)."""
+    """Transactions on one database, given by its SQLAlchemy URL (`sqlite+aiosqlite://` or `postgresql://`).
+
+    Raises SettingsError when the driver for PostgreSQL, an extra, is not installed.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
+        if self.url.get_backend_name() == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer: AsyncEngine
         self._reader: AsyncEngine
@@ -50,7 +56,8 @@ class Database:
             self._writer = self._sqlite_engine(_WRITER, begin="BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
             self._reader = self._sqlite_engine(_READER, begin="BEGIN", pool_size=_READERS, max_overflow=0)
         else:
-            self._writer = self._reader = create_async_engine(self.url, pool_pre_ping=True, hide_parameters=True)
+            self._writer = self._postgresql_engine(pool_pre_ping=True)
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction, committed when the block ends and rolled back when it raises."""
@@ -79,7 +86,7 @@ class Database:
             # Without foreign_keys: a batch migration makes a table anew, and dropping the old one would cascade.
             engine = self._sqlite_engine(_DURABLE, begin="BEGIN IMMEDIATE", poolclass=NullPool)
         else:
-            engine = create_async_engine(self.url, poolclass=NullPool, hide_parameters=True)
+            engine = self._postgresql_engine(poolclass=NullPool)
         async with engine.begin() as connection:
             yield connection
 
@@ -92,7 +99,7 @@ class Database:
         if self.is_sqlite:
             yield
             return
-        engine = create_async_engine(self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+        engine = self._postgresql_engine(poolclass=NullPool, isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
             if not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
                 raise AlreadyRunning(
@@ -104,6 +111,15 @@ class Database:
         """Close every connection; SQLite's writer goes last and folds the write-ahead log into the file."""
         await self._reader.dispose()
         await self._writer.dispose()
+
+    def _postgresql_engine(self, **options: Any) -> AsyncEngine:
+        try:
+            return create_async_engine(self.url, hide_parameters=True, **options)
+        except ModuleNotFoundError:
+            raise SettingsError(
+                "IMAGINE_DATABASE_URL names a PostgreSQL database, whose driver is missing: "
+                "install it by `pip install 'imagine-bot[postgres]'`."
+            ) from None
 
     def _sqlite_engine(self, pragmas: dict[str, str], *, begin: str, **pool: Any) -> AsyncEngine:
         # isolation_level=None stops the driver from opening transactions by itself.

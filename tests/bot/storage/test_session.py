@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, insert, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from bot.errors import AlreadyRunning
+from bot.errors import AlreadyRunning, SettingsError
 from bot.settings import Settings
 from bot.storage.session import Database, database_url
 from bot.storage.tables import guilds, metadata
@@ -91,8 +92,9 @@ async def test_a_commit_is_on_disk_before_it_returns(database: Database) -> None
     assert pragmas == ["wal", 2, 5000, 1]
 
 
+@EITHER_DATABASE
 async def test_a_reader_cannot_write(database: Database) -> None:
-    with pytest.raises(OperationalError, match="readonly"):
+    with pytest.raises(DBAPIError, match=r"readonly|read-only"):
         async with database.read() as connection:
             await connection.execute(insert(guilds).values(id=1))
 
@@ -103,6 +105,24 @@ async def test_a_reader_sees_the_last_commit_without_waiting_for_the_writer(data
         await connection.execute(insert(guilds).values(id=1))
         assert await asyncio.wait_for(count(database), BOUND) == 0
     assert await count(database) == 1
+
+
+@EITHER_DATABASE
+async def test_a_reader_sees_one_moment_whatever_is_written_meanwhile(database: Database) -> None:
+    async with database.read() as connection:
+        before = await connection.scalar(select(func.count()).select_from(guilds))
+        async with database.write() as writer:
+            await writer.execute(insert(guilds).values(id=1))
+        after = await connection.scalar(select(func.count()).select_from(guilds))
+    assert (before, after, await count(database)) == (0, 0, 1)
+
+
+async def test_postgresql_needs_its_extra_and_no_more_than_its_usual_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://bot@db/imagine"
+    assert Database(url).url.drivername == "postgresql+psycopg"
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"install it by `pip install 'imagine-bot\[postgres\]'`"):
+        Database(url)
 
 
 @EITHER_DATABASE
