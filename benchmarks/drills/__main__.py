@@ -59,7 +59,7 @@ async def _staged(drill: Drill, *, seed: int, log: Path | None, database: str = 
             return await drill(place, random.Random(seed), **options)
         finally:
             if log:
-                log.write_text(place.log())
+                await asyncio.to_thread(log.write_text, place.log())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -19,7 +20,7 @@ import discord
 
 from bot.errors import JobNotFound
 from bot.jobs.editing import Encoding, MessageEditor, MessageLost, MessageRefused, Rendered, RenderJob
-from bot.jobs.model import JobSnapshot, JobState
+from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
 from bot.storage.images import ImageStore
@@ -30,6 +31,12 @@ _log = logging.getLogger(__name__)
 
 ACK_GRACE = timedelta(seconds=10)
 """How long after admission the ack may take before the job counts as never acknowledged."""
+FEW_EDITS_AFTER = timedelta(minutes=59)
+"""Discord takes few edits of messages older than an hour (30046), so they are kept for how the job ended."""
+SLOWNESS = 3.0
+"""Discord gets so many times the seconds an edit took before the next one of that message."""
+TROUBLE_PAUSES = (5.0, 30.0)
+"""Seconds before the next progress edit after one that failed, and at most after many."""
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0)
 """Seconds between the tries of a final edit."""
 
@@ -123,19 +130,30 @@ class Delivery:
                 return Outcome.OVER
             if snapshot.job.shown_at is not None:
                 return Outcome.OVER
+            if _has_few_edits_left(snapshot.job):
+                return Outcome.SHOWN
             return await self._show(snapshot, self._retry_delays if retry else ())
 
     async def _keep_current(self, job_id: int, live: LiveMessage) -> None:
+        shortest, longest = TROUBLE_PAUSES
+        trouble = shortest
         while await live.next_change():
+            began = time.monotonic()
+            outcome = Outcome.LATER
             try:
                 outcome = await self.show(job_id, retry=False)
             except Exception:
                 _log.exception("The progress of job %d could not be shown.", job_id)
-            else:
-                if outcome is Outcome.OVER:
+            pause = max(self._progress_interval, SLOWNESS * (time.monotonic() - began))
+            match outcome:
+                case Outcome.OVER:
                     live.lost = True
                     return
-            await live.pause(self._progress_interval)
+                case Outcome.LATER:
+                    pause, trouble = max(pause, trouble), min(2 * trouble, longest)
+                case Outcome.SHOWN:
+                    trouble = shortest
+            await live.pause(pause)
 
     async def _show(self, snapshot: JobSnapshot, delays: Sequence[float]) -> Outcome:
         job = snapshot.job
@@ -158,7 +176,7 @@ class Delivery:
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             _log.warning("The message of job %d could not be edited now: %r", job.id, error)
             return Outcome.LATER
-        if job.state is JobState.RENDERED or job.state.settled:
+        if _has_ended(job):
             await self._queue.shown(job)
         return Outcome.SHOWN
 
@@ -173,3 +191,11 @@ class Delivery:
             async with asyncio.timeout(min(remaining, ACK_GRACE).total_seconds()):
                 await ack.wait()
         return await self._board.snapshot(job_id)
+
+
+def _has_ended(job: Job) -> bool:
+    return job.state is JobState.RENDERED or job.state.settled
+
+
+def _has_few_edits_left(job: Job) -> bool:
+    return job.age > FEW_EDITS_AFTER and job.message_id is not None and not _has_ended(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +24,15 @@ TOKEN_LIFE = timedelta(minutes=14)
 EDIT_TIMEOUT = 60.0
 """Seconds one edit may take, discord.py's own retries included."""
 
-Encoding = Literal["png", "webp", "jpeg"]
-ENCODINGS: tuple[Encoding, ...] = ("png", "webp", "jpeg")
-"""From best to smallest; the next one is tried when Discord finds the files too large."""
+Encoding = Literal["png", "webp", "jpeg", "small"]
+ENCODINGS: tuple[Encoding, ...] = ("png", "webp", "jpeg", "small")
+"""From best to smallest, the last one a JPEG with fewer pixels; the next one is tried when the files are too large."""
 
 _GONE = {10003, 10004, 10008}  # unknown channel, guild, message
 _TOO_LARGE = 40005
 _TOKEN_EXPIRED = 50027
+_EDITED_TOO_OFTEN = 30046
+"""A message older than an hour takes few edits; Discord takes the next one later."""
 _TOKEN_IN_ADDRESS = re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s]+")
 
 
@@ -85,7 +88,7 @@ class MessageEditor:
         routes, encodings, waits = self._routes(job), list(ENCODINGS), iter(delays)
         while True:
             try:
-                message = await self._send(routes[0], self._rendered(snapshot, images, encodings[0]))
+                message = await self._send(routes[0], self._fitting(snapshot, images, encodings))
                 break
             except discord.HTTPException as error:
                 if _is_token(routes[0]) and (error.status in (401, 404) or error.code == _TOKEN_EXPIRED):
@@ -93,22 +96,27 @@ class MessageEditor:
                     await self._queue.forget_token(job.id)
                     if not routes:
                         raise MessageLost(JobState.CANCELLED, "Discord never showed that this was asked for.") from None
-                elif error.status == 404 or error.code in _GONE:
-                    raise MessageLost(JobState.CANCELLED, "Its message was deleted.") from None
-                elif error.status in (401, 403):
-                    raise MessageLost(JobState.FAILED, "The bot may no longer write in that channel.") from None
                 elif error.status == 413 or error.code == _TOO_LARGE:
                     encodings.pop(0)
                     if not encodings:
                         raise MessageRefused("The pictures are too large for this server.") from None
-                elif error.status == 429 or error.status >= 500:
+                elif error.status == 429 or error.status >= 500 or error.code == _EDITED_TOO_OFTEN:
                     await _wait_or_raise(waits, error)
                 else:
-                    raise MessageRefused("Discord refused the message that shows this.") from error
+                    raise _verdict(error) from error
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 await _wait_or_raise(waits, error)
         if job.message_id is None:
             await self._queue.attach_message(job.id, int(message["id"]))
+
+    def _fitting(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encodings: list[Encoding]) -> Rendered:
+        """In the best of `encodings` whose files Discord should take; better ones are dropped from the list."""
+        limit = self._file_limit(snapshot.job)
+        while True:
+            rendered = self._rendered(snapshot, images, encodings[0])
+            if len(encodings) == 1 or all(_size(file) <= limit for file in rendered.files):
+                return rendered
+            encodings.pop(0)
 
     def _rendered(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
         if snapshot.job.state is JobState.RENDERED:  # as things stand once the edit has arrived
@@ -132,6 +140,11 @@ class MessageEditor:
                 else:
                     message = await self._client.http.request(route, json=parameters.payload)
         return message
+
+    def _file_limit(self, job: Job) -> int:
+        """Bytes that Discord takes for a file there; it has the last word, as boosts come and go."""
+        guild = self._client.get_guild(job.guild_id) if job.guild_id is not None else None
+        return guild.filesize_limit if guild is not None else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 
     def _routes(self, job: Job) -> list[Route]:
         """Ways to edit the message, best first: by the interaction's token while it lives, then as the bot."""
@@ -167,13 +180,28 @@ class MessageEditor:
             raise MessageRefused("The finished pictures are gone from the bot's disk.") from error
 
 
+def _size(file: discord.File) -> int:
+    size = file.fp.seek(0, io.SEEK_END)
+    file.fp.seek(0)
+    return size
+
+
+def _verdict(error: discord.HTTPException) -> MessageLost | MessageRefused:
+    """What a refusal means that no other try would change."""
+    if error.status == 404 or error.code in _GONE:
+        return MessageLost(JobState.CANCELLED, "Its message was deleted.")
+    if error.status in (401, 403):
+        return MessageLost(JobState.FAILED, "The bot may no longer write in that channel.")
+    return MessageRefused("Discord refused the message that shows this.")
+
+
 def _is_token(route: Route) -> bool:
     return route.webhook_token is not None
 
 
 async def _wait_or_raise(waits: Iterator[float], error: Exception) -> None:
     pause = next(waits, None)
-    if pause is None:
+    if pause is None or getattr(error, "code", None) == _EDITED_TOO_OFTEN:
         raise error
     await asyncio.sleep(pause)
 

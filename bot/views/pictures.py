@@ -12,6 +12,9 @@ from bot.jobs.delivery import Encoding
 SHOWN_SIZE = 256
 """Pixels that the longer side of a picture at least has in a message; smaller ones are enlarged for display."""
 
+SMALL_SIZE = 1024
+"""Pixels that the longer side of a picture has at most where files have to be small."""
+
 QUALITY = 90
 """Of WebP and JPEG."""
 
@@ -19,6 +22,9 @@ QUALITY = 90
 def for_display(data: bytes, encoding: Encoding) -> bytes:
     """The picture as a file of that encoding, at least SHOWN_SIZE large (Lanczos)."""
     image = Image.open(io.BytesIO(data))
+    if encoding == "small":
+        image.thumbnail((SMALL_SIZE, SMALL_SIZE), Image.Resampling.LANCZOS)
+        encoding = "jpeg"
     if max(image.size) >= SHOWN_SIZE and image.format == encoding.upper():
         return data
     shown = image.convert("RGBA")
@@ -42,4 +48,5 @@ def _on_white(image: Image.Image) -> Image.Image:
 def file_name(prompt: str, job_id: int, number: int, encoding: Encoding) -> str:
     """A name a person recognises in a downloads folder, made of what every platform accepts."""
     words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return f"{'-'.join(words)[:40].strip('-') or 'picture'}-{job_id}-{number}.{encoding}"
+    extension = "jpeg" if encoding == "small" else encoding
+    return f"{'-'.join(words)[:40].strip('-') or 'picture'}-{job_id}-{number}.{extension}"

@@ -51,6 +51,8 @@ class DiscordStandIn:
         self.gate = asyncio.Event()
         """Edits wait for it before they are answered."""
         self.gate.set()
+        self.delay = 0.0
+        """Seconds before an edit is answered."""
         self._news = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
@@ -115,6 +117,7 @@ class DiscordStandIn:
             self.attempts.append(route)
             self._news.notify_all()
         await self.gate.wait()
+        await asyncio.sleep(self.delay)
         edit = Edit(message_id or 0, route, "\n".join(_texts(payload["components"])), files, payload)
         answer = self.answers.popleft() if self.answers else self.rule(edit)
         if answer is None and (message_id is None or message_id not in self.messages):

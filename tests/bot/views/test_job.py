@@ -106,6 +106,17 @@ async def test_small_pictures_are_enlarged_for_display() -> None:
     assert sizes == [(256, 256)] * 4
 
 
+async def test_large_pictures_are_made_small_where_nothing_else_fits() -> None:
+    data = io.BytesIO()
+    Image.new("RGBA", (2048, 1024), (9, 9, 9, 255)).save(data, "PNG")
+
+    (file,) = render(done(images=1), {0: data.getvalue()}, "small").files
+
+    shown = Image.open(file.fp)
+    assert (shown.size, shown.format) == ((1024, 512), "JPEG")
+    assert file.filename.endswith(".jpeg")
+
+
 @pytest.mark.parametrize(("encoding", "corner"), [("png", (0, 0, 0, 0)), ("jpeg", (255, 255, 255, 255))])
 async def test_an_empty_ground_stays_empty_where_the_encoding_can(encoding: Any, corner: tuple[int, ...]) -> None:
     sticker = Image.new("RGBA", (64, 64))
