@@ -199,7 +199,7 @@ class Study:
             self._engine.replay([job], RealClock(), preview_every=every)
 
         works: dict[str, measure.Work] = {"with": partial(draw, PREVIEW_EVERY), "without": partial(draw, 0)}
-        return measure.best(works, self.effort.rounds, self.device)
+        return measure.best(works, 2 * self.effort.rounds, self.device)  # a difference of a few per cent
 
     # --- throughput -----------------------------------------------------------------------------------------------
 
