@@ -219,7 +219,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     checkpoint: str
     request: GenerationRequest
     preview_every: int = 2
-    """Send a preview every so many steps; 0 sends none."""
+    """Send a preview every so many steps, or as often as the engine has time for; 0 sends none."""
     user: str = ""
     """Who asks: the device is shared fairly between users. A request without one is a user by itself."""
     draft: bool = False

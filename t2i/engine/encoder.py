@@ -15,6 +15,9 @@ from t2i.engine import runner
 from t2i.engine.failures import failure
 from t2i.engine.flight import Flight
 
+PREVIEW_SHARE = 0.03
+"""Of the time that one processor has, for previews: where steps are quick, not every one of them is worth a look."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,19 +29,20 @@ class Encoder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._lock = threading.Lock()
         self._believed: dict[Flight, Tensor] = {}
-        """What is to be shown next of each request; a newer one takes its place."""
+        """What is to be shown next of each request; a newer one takes its place. Who waits longest comes first."""
+        self._showing = False
+        self._rests_until = 0.0
 
     def tell(self, flight: Flight, believed: Tensor | None) -> None:
         """Tell of the steps that are done, and show soon the clean latents it believes in now, if any are given."""
         with self._lock:
             flight.reported = flight.job.step
             self._progress(flight, None)
-            if believed is None:
-                return
-            waiting = flight in self._believed
-            self._believed[flight] = believed
-        if not waiting:
-            self._thread.submit(self._show, flight)
+            if believed is not None:
+                self._believed[flight] = believed
+            if self._believed and not self._showing and time.monotonic() >= self._rests_until:
+                self._showing = True
+                self._thread.submit(self._show)
 
     def quiet(self, flight: Flight) -> None:
         """Tell no more of its progress."""
@@ -55,18 +59,22 @@ class Encoder:
         """Wait until everything is delivered."""
         self._thread.shutdown(wait=True)
 
-    def _show(self, flight: Flight) -> None:
+    def _show(self) -> None:
+        """Make one preview, and rest in proportion to what it took."""
+        began = time.thread_time()
         with self._lock:
-            believed = self._believed.pop(flight, None)
-        if believed is None:
-            return
-        try:
-            preview = runner.sheet(flight.model, believed)
-        except Exception:
-            logger.warning("no preview of request %s", flight.request_id, exc_info=True)
-            return
+            flight = next(iter(self._believed), None)
+            believed = self._believed.pop(flight) if flight else None
+        preview = None
+        if flight and believed is not None:
+            try:
+                preview = runner.sheet(flight.model, believed)
+            except Exception:
+                logger.warning("no preview of request %s", flight.request_id, exc_info=True)
         with self._lock:
-            if not flight.over:
+            self._showing = False
+            self._rests_until = time.monotonic() + (time.thread_time() - began) / PREVIEW_SHARE
+            if flight and preview and not flight.over:
                 self._progress(flight, preview)
 
     def _progress(self, flight: Flight, preview: bytes | None) -> None:
