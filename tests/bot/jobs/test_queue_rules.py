@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -226,6 +226,7 @@ def test_while_people_wait_their_shares_differ_by_at_most_one_job(
 @given(
     bursts=st.lists(st.tuples(st.integers(0, 6), st.lists(COSTS, min_size=1, max_size=5)), min_size=2, max_size=5),
 )
+@example(bursts=[(0, [0.5] * 5), *[(0, [4.0] + [0.5] * 4)] * 3, (5, [4.0])])  # breaks an order by where jobs end
 def test_nobody_waits_longer_than_the_number_of_users_times_the_largest_cost(
     bench: Workbench, bursts: list[tuple[int, list[float]]]
 ) -> None:
