@@ -39,10 +39,12 @@ train: $(STAMP)
 	$(BIN)/t2i train assemble --out t2i/weights
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.engine --json benchmark.json
+	$(BIN)/t2i bench --suite cpu --json benchmark.json
 
 drills: $(STAMP)
-	$(BIN)/python -m pytest tests/bot/e2e/test_recovery.py
+	for drill in outage diskfull locked clock zombie drain wal "crash --jobs 1000 --kills 50"; do \
+	  $(BIN)/python -m benchmarks.drills $$drill --seed 1 --json drill-$${drill%% *}.json || exit 1; \
+	done
 
 conformance: $(STAMP)
 	$(BIN)/python -m pytest tests/bot/sandbox
