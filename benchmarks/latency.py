@@ -29,7 +29,7 @@ def summarise(log: Log) -> dict[str, Any]:
 
 def join_delays(log: Log) -> dict[str, float]:
     """Steps of the device until a newcomer was in one: 1 when it was in the next."""
-    return _statistics(float(record.joined) for record in log.records)
+    return _statistics(float(record.joined) for record in log.records if record.joined is not None)
 
 
 def mean(log: Log) -> float:

@@ -56,7 +56,7 @@ class Record:
     image: float | None = None
     """The first one."""
     done: float = 0.0
-    joined: int = 0
+    joined: int | None = None
 
     @property
     def latency(self) -> float:
@@ -93,10 +93,15 @@ class Log:
     def images_per_second(self) -> float:
         return sum(record.job.images for record in self.records) / self.seconds
 
-    def stepped(self, name: str, joined: int = 0) -> None:
+    def stepped(self, name: str, step: int = 1, ticks: int | None = None) -> None:
+        """`step` of the job is done, when the device has begun `ticks` since it arrived. Whoever hears of it late, or
+        of a job that had to pause, counts too many; the least of all steps is right."""
         record = self._records[name]
         if record.first_step is None:
-            record.first_step, record.joined = self.clock.now(), joined
+            record.first_step = self.clock.now()
+        if ticks is not None:
+            joined = ticks - (step - 1)
+            record.joined = joined if record.joined is None else min(record.joined, joined)
 
     def previewed(self, name: str) -> None:
         record = self._records[name]
@@ -164,7 +169,7 @@ class Engine:
         def hear(event: Event) -> None:
             match event:
                 case Progress(request_id=name):
-                    log.stepped(name, loop.ticks - flying[name])
+                    log.stepped(name, event.step, loop.ticks - flying[name])
                     if event.preview is not None:
                         log.previewed(name)
                 case ImageReady(request_id=name):
@@ -177,7 +182,17 @@ class Engine:
                         changed.notify()
 
         loop = self._build(hear)
-        thread = threading.Thread(target=loop.run, name="steps")
+
+        def run() -> None:
+            try:
+                loop.run()
+            except Exception as error:
+                with changed:
+                    failures.append(repr(error))
+                    flying.clear()
+                    changed.notify()
+
+        thread = threading.Thread(target=run, name="steps")
         thread.start()
         for job in trace:
             with changed:
@@ -185,6 +200,8 @@ class Engine:
                     changed.wait()
                 while flying and (wait := job.arrival - clock.now()) > 0:
                     changed.wait(wait)
+                if failures:
+                    break
                 clock.skip_to(job.arrival)
                 # A tick under way began before this arrival.
                 flying[job.name] = loop.ticks + bool(flying)

@@ -136,7 +136,7 @@ def stepped(trace: list[Job], costs: Costs, profile: Profile, clock: SimulatedCl
             flight.step += 1
         scheduler.charge(batch)
         for flight in batch:
-            log.stepped(flight.job.name, ticks - flight.arrived)
+            log.stepped(flight.job.name, flight.step, ticks - flight.arrived)
             _tell(flight.job, flight.step, log)
             if flight.step == flight.job.steps:
                 clock.work(costs.finish * flight.job.images)

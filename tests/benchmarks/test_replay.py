@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks import arms, latency
 from benchmarks.arms import OURS, PLAIN, STATIC, WHOLE
-from benchmarks.replay import WINDOW, Log
-from benchmarks.simulation import Costs
+from benchmarks.replay import WINDOW, Engine, Log, RealClock
+from benchmarks.simulation import Costs, SimulatedClock
 from benchmarks.traces import Job
 from t2i.api import GenerationRequest
 from t2i.engine.calibration import Profile
@@ -45,6 +45,13 @@ def test_ours_joins_at_the_next_step_and_leaves_alone() -> None:
     log = replay(OURS, [job("long", 10), job("short", 2, 0.5)], ROOMY)
     assert done(log) == {"long": 10.0, "short": 3.0}
     assert [record.joined for record in log.records] == [1, 1]
+
+
+def test_a_step_that_is_heard_of_late_does_not_count_as_a_late_one() -> None:
+    log = Log([job("one", 3)], SimulatedClock())
+    for step, ticks in ((1, 4), (2, 2), (3, 5)):
+        log.stepped("one", step, ticks)
+    assert latency.join_delays(log)["p99"] == 1
 
 
 def test_idle_time_is_skipped_and_counts_for_nobody() -> None:
@@ -90,3 +97,18 @@ def test_a_summary_tells_classes_and_users_apart() -> None:
         "50": {"mean": 50.0, "p50": 50.0, "p95": 50.0, "p99": 50.0},
     }
     assert found["by_user"]["bob"]["p95"] == 4.0
+
+
+def test_an_engine_that_dies_ends_the_replay() -> None:
+    class Dying:
+        ticks = 0
+
+        def run(self) -> None:
+            raise OSError("no device")
+
+        def submit(self, _: object) -> None: ...
+
+        def drain(self) -> None: ...
+
+    with pytest.raises(RuntimeError, match="no device"):
+        Engine(lambda _: Dying(), "none").replay([job("one", 1), job("two", 1)], RealClock(), at_once=1)  # type: ignore[arg-type, return-value]
