@@ -17,6 +17,7 @@ from bot.commands.admission import Admission
 from bot.commands.catalogue import Catalogue
 from bot.errors import DiscordRefused, DiscordUnreachable
 from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.closures import Closures
 from bot.jobs.delivery import Delivery, Encoding, Rendered
 from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.model import JobSnapshot
@@ -99,6 +100,7 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
         board=board,
         delivery=delivery,
         dispatcher=dispatcher,
+        closures=Closures(database),
         policy=policy,
     )
     catalogue = Catalogue(jobs, settings.checkpoint)

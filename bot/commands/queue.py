@@ -10,8 +10,8 @@ from discord.ext import commands
 
 from bot.commands.errors import report
 from bot.errors import NotAllowed
+from bot.jobs.closures import EVERYWHERE
 from bot.jobs.model import Closure
-from bot.jobs.queue import EVERYWHERE
 from bot.jobs.service import JobService
 from bot.views import queue as queue_view
 from bot.views.queue import SHOWN, QueueButton, QueuePress, QueueVerb, Scope

@@ -20,6 +20,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from bot.errors import JobNotFound, QueueClosed, QueueFull
 from bot.jobs import quota
+from bot.jobs.closures import EVERYWHERE, closures_of, paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, StoredImage
 from bot.jobs.quota import Terms
@@ -33,11 +34,9 @@ WINDOW = 64
 """Ready rows among which a claim may prefer a checkpoint that is already loaded."""
 MAX_CRASHES = 3
 """Engine crashes after which a job is given up."""
-EVERYWHERE = 0
-"""In place of a server's id: all servers and direct messages."""
 
 STANDARD = Terms()
-_jobs, _images, _users, _closures = tables.jobs, tables.images, tables.users, tables.closures
+_jobs, _images, _users = tables.jobs, tables.images, tables.users
 
 
 def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
@@ -118,7 +117,7 @@ class JobQueue:
             return job
 
     async def _require_room(self, connection: AsyncConnection, new: NewJob) -> None:
-        if Closure.DRAINING in (await _closures_of(connection, new.guild_id)).values():
+        if Closure.DRAINING in (await closures_of(connection, new.guild_id)).values():
             raise QueueClosed(
                 "The queue is running empty because a moderator closed it; no new jobs are taken until it opens again."
             )
@@ -145,14 +144,13 @@ class JobQueue:
             .group_by(running.c.user_id)
             .having(func.count() >= self._running_per_user)
         )
-        paused = select(_closures.c.guild_id).where(_closures.c.closure == Closure.PAUSED)
         window = (
             select(_jobs.c.id, _jobs.c.tag, _jobs.c.cost, _jobs.c.checkpoint)
             .where(
                 in_state(JobState.QUEUED),
                 _jobs.c.user_id.not_in(at_cap),
-                func.coalesce(_jobs.c.guild_id, EVERYWHERE).not_in(paused),
-                literal(EVERYWHERE).not_in(paused),
+                func.coalesce(_jobs.c.guild_id, EVERYWHERE).not_in(paused()),
+                literal(EVERYWHERE).not_in(paused()),
             )
             .order_by(_jobs.c.tag, _jobs.c.id)
             .limit(WINDOW)
@@ -237,23 +235,6 @@ class JobQueue:
             job_ids = cleared.all()
             await quota.refund(connection, *job_ids)
             return len(job_ids)
-
-    async def close(self, guild_id: int, closure: Closure) -> None:
-        """Pause or drain a server's queue, or all with EVERYWHERE, until `open`; a restart changes nothing."""
-        statement = self._database.insert(_closures).values(guild_id=guild_id, closure=closure)
-        async with self._database.write() as connection:
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=["guild_id"], set_={"closure": closure})
-            )
-
-    async def open(self, guild_id: int) -> None:
-        async with self._database.write() as connection:
-            await connection.execute(_closures.delete().where(_closures.c.guild_id == guild_id))
-
-    async def closures(self, guild_id: int | None) -> dict[int, Closure]:
-        """What holds for a server's queue: its own closure and that of EVERYWHERE, where there are any."""
-        async with self._database.read() as connection:
-            return await _closures_of(connection, guild_id)
 
     async def recover(self, *, spare: Collection[int] = ()) -> int:
         """Every running job but those is drawn by nobody, so it waits again in its old place. Returns how many."""
@@ -368,9 +349,9 @@ class JobQueue:
             return JobSnapshot(job_of(row), images=await _images_of(connection, row.id))
         ahead = or_(_jobs.c.tag < row.tag, (_jobs.c.tag == row.tag) & (_jobs.c.id < row.id))
         position = await connection.scalar(select(func.count()).where(in_state(JobState.QUEUED), ahead))
-        paused = Closure.PAUSED in (await _closures_of(connection, row.guild_id)).values()
-        done_at = None if paused else await self.estimates.done_at(connection, row.id)
-        return JobSnapshot(job_of(row), position=position or 0, paused=paused, done_at=done_at)
+        held = Closure.PAUSED in (await closures_of(connection, row.guild_id)).values()
+        done_at = None if held else await self.estimates.done_at(connection, row.id)
+        return JobSnapshot(job_of(row), position=position or 0, paused=held, done_at=done_at)
 
     async def delete_images(self, job_id: int) -> set[str]:
         """Forget the job's pictures; returns the files that no other picture uses."""
@@ -411,11 +392,6 @@ async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:
     for column in (_images.c.sha256, _images.c.latents_sha256):
         used.update(await connection.scalars(select(column).where(column.in_(files))))
     return used
-
-
-async def _closures_of(connection: AsyncConnection, guild_id: int | None) -> dict[int, Closure]:
-    here = select(_closures).where(_closures.c.guild_id.in_((EVERYWHERE, guild_id or EVERYWHERE)))
-    return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
 
 
 def _changed(result: CursorResult[tuple[()]]) -> bool:

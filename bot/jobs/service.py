@@ -6,6 +6,7 @@ import asyncio
 
 from bot.errors import ShuttingDown
 from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.closures import Closures
 from bot.jobs.delivery import Delivery
 from bot.jobs.dispatcher import PLACES, Dispatcher
 from bot.jobs.estimates import Work
@@ -29,9 +30,11 @@ class JobService:
         board: ProgressBoard,
         delivery: Delivery,
         dispatcher: Dispatcher,
+        closures: Closures,
         policy: Policy = EVERYBODY_ALIKE,
     ) -> None:
         self._queue = queue
+        self._closures = closures
         self._policy = policy
         self._checkpoints = checkpoints
         self._images = images
@@ -99,25 +102,25 @@ class JobService:
         return await self._queue.line(user_id=user_id, guild_id=guild_id, limit=limit)
 
     async def clear(self, guild_id: int) -> int:
-        """Cancel every waiting job of a server, or of all with `queue.EVERYWHERE`; returns how many.
+        """Cancel every waiting job of a server, or of all with EVERYWHERE; returns how many.
 
         Their messages are edited one after the other by the dispatcher, which looks for such every few seconds.
         """
         return await self._queue.clear(guild_id)
 
     async def close(self, guild_id: int, closure: Closure) -> None:
-        """Pause or drain a server's queue, or all with `queue.EVERYWHERE`, until `open`."""
-        await self._queue.close(guild_id, closure)
+        """Pause or drain a server's queue, or all with EVERYWHERE, until `open`."""
+        await self._closures.close(guild_id, closure)
         await self._tell_places()
 
     async def open(self, guild_id: int) -> None:
-        await self._queue.open(guild_id)
+        await self._closures.open(guild_id)
         self._dispatcher.wake()
         await self._tell_places()
 
     async def closures(self, guild_id: int | None) -> dict[int, Closure]:
-        """What holds for a server's queue, by whom it was closed for: its own id, or `queue.EVERYWHERE`."""
-        return await self._queue.closures(guild_id)
+        """What holds for a server's queue, by whom it was closed for: its own id, or EVERYWHERE."""
+        return await self._closures.of(guild_id)
 
     async def _tell_places(self) -> None:
         for job_id in await self._queue.waiting(PLACES):

@@ -128,7 +128,7 @@ Index("ix_charges_guild_id", charges.c.guild_id, charges.c.day)
 closures = Table(
     "closures",
     metadata,
-    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),  # bot.jobs.queue.EVERYWHERE for all
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),  # bot.jobs.closures.EVERYWHERE for all
     Column("closure", String(20), nullable=False),
 )
 

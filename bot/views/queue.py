@@ -75,7 +75,7 @@ def render(
 ) -> ui.LayoutView:
     """A private message: the first of `count` jobs, in the order of their turns.
 
-    `closures` are those of the server and of all servers, by `bot.jobs.queue.EVERYWHERE`.
+    `closures` are those of the server and of all servers, by `bot.jobs.closures.EVERYWHERE`.
     """
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=0x3B82F6)
     title = "Your jobs" if scope is Scope.MINE else "This server's queue"

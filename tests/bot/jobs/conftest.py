@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.closures import Closures
 from bot.jobs.delivery import Delivery, Encoding, Rendered
 from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.model import Job, JobKind, JobSnapshot, JobState, NewJob
@@ -78,6 +79,11 @@ async def database(database_url: str) -> AsyncIterator[WatchedDatabase]:
 @pytest.fixture
 def queue(database: WatchedDatabase) -> JobQueue:
     return JobQueue(database)
+
+
+@pytest.fixture
+def closures(database: WatchedDatabase) -> Closures:
+    return Closures(database)
 
 
 @pytest.fixture
@@ -159,6 +165,7 @@ class Scene:
             board=self.board,
             delivery=self.delivery,
             dispatcher=self.dispatcher,
+            closures=Closures(database),
         )
 
     async def imagine(self, prompt: str = "a red apple", **changes: Any) -> Job:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bot.errors import QueueClosed
+from bot.jobs.closures import EVERYWHERE, Closures
 from bot.jobs.model import Closure, JobState
-from bot.jobs.queue import EVERYWHERE, JobQueue
+from bot.jobs.queue import JobQueue
 from bot.storage.session import Database
 from tests.bot.databases import EITHER_DATABASE
 
@@ -18,48 +19,48 @@ pytestmark = EITHER_DATABASE
 HERE, THERE = 900, 901
 
 
-async def test_a_paused_server_keeps_its_place_while_others_go_on(queue: JobQueue) -> None:
+async def test_a_paused_server_keeps_its_place_while_others_go_on(queue: JobQueue, closures: Closures) -> None:
     first = await submit(queue, new_job(user_id=1, guild_id=HERE))
     second = await submit(queue, new_job(user_id=2, guild_id=THERE))
     direct = await submit(queue, new_job(user_id=3, guild_id=None))
-    await queue.close(HERE, Closure.PAUSED)
+    await closures.close(HERE, Closure.PAUSED)
     assert [(await claim(queue)).id for _ in range(2)] == [second.id, direct.id]
     assert await queue.claim() is None
     assert (await queue.look(first.id)).paused
-    await queue.open(HERE)
+    await closures.open(HERE)
     assert (await claim(queue)).id == first.id
 
 
-async def test_everything_can_be_paused_and_direct_messages_with_it(queue: JobQueue) -> None:
+async def test_everything_can_be_paused_and_direct_messages_with_it(queue: JobQueue, closures: Closures) -> None:
     await submit(queue, new_job(user_id=1, guild_id=HERE))
     await submit(queue, new_job(user_id=2, guild_id=None))
-    await queue.close(EVERYWHERE, Closure.PAUSED)
+    await closures.close(EVERYWHERE, Closure.PAUSED)
     assert await queue.claim() is None
-    await queue.open(HERE)
+    await closures.open(HERE)
     assert await queue.claim() is None
-    await queue.open(EVERYWHERE)
+    await closures.open(EVERYWHERE)
     assert [(await claim(queue)).user_id for _ in range(2)] == [1, 2]
 
 
-async def test_a_pause_survives_a_restart(database: Database, queue: JobQueue) -> None:
+async def test_a_pause_survives_a_restart(database: Database, queue: JobQueue, closures: Closures) -> None:
     await submit(queue)
-    await queue.close(HERE, Closure.PAUSED)
+    await closures.close(HERE, Closure.PAUSED)
     restarted = JobQueue(database)
     await restarted.recover()
     assert await restarted.claim() is None
-    assert await restarted.closures(HERE) == {HERE: Closure.PAUSED}
+    assert await Closures(database).of(HERE) == {HERE: Closure.PAUSED}
 
 
-async def test_a_draining_server_takes_nothing_new_and_draws_what_waits(queue: JobQueue) -> None:
+async def test_a_draining_server_takes_nothing_new_and_draws_what_waits(queue: JobQueue, closures: Closures) -> None:
     new = new_job(user_id=1)
     waiting = await submit(queue, new)
-    await queue.close(HERE, Closure.DRAINING)
+    await closures.close(HERE, Closure.DRAINING)
     with pytest.raises(QueueClosed, match="running empty"):
         await submit(queue, new_job(user_id=2))
     assert (await submit(queue, new)).id == waiting.id
     await submit(queue, new_job(user_id=2, guild_id=THERE))
     assert (await claim(queue)).id == waiting.id
-    await queue.open(HERE)
+    await closures.open(HERE)
     await submit(queue, new_job(user_id=2))
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bot.jobs.closures import Closures
 from bot.jobs.model import Closure, Job
 from bot.jobs.queue import JobQueue
 from bot.jobs.quota import Terms
@@ -23,6 +24,7 @@ class Afternoon:
 
     def __init__(self, database: Database) -> None:
         self.queue = JobQueue(database, running_per_user=2)
+        self.closures = Closures(database)
         self.numbers: dict[int, int] = {}
         self.running: list[Job] = []
         self.claimed: list[int | None] = []
@@ -63,10 +65,10 @@ class Afternoon:
         self.running.clear()
 
     async def pause(self, guild_id: int) -> None:
-        await self.queue.close(guild_id, Closure.PAUSED)
+        await self.closures.close(guild_id, Closure.PAUSED)
 
     async def open(self, guild_id: int) -> None:
-        await self.queue.open(guild_id)
+        await self.closures.open(guild_id)
 
 
 @EITHER_DATABASE

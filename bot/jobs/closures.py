@@ -1,0 +1,47 @@
+"""Queues that moderators closed, kept in the database so that a restart opens none."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.jobs.model import Closure
+from bot.storage import tables
+from bot.storage.session import Database
+
+EVERYWHERE = 0
+"""In place of a server's id: all servers and direct messages."""
+
+_closures = tables.closures
+
+
+class Closures:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def close(self, guild_id: int, closure: Closure) -> None:
+        """Pause or drain a server's queue, or all with EVERYWHERE, until `open`."""
+        statement = self._database.insert(_closures).values(guild_id=guild_id, closure=closure)
+        async with self._database.write() as connection:
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["guild_id"], set_={"closure": closure})
+            )
+
+    async def open(self, guild_id: int) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(_closures.delete().where(_closures.c.guild_id == guild_id))
+
+    async def of(self, guild_id: int | None) -> dict[int, Closure]:
+        """What holds for a server's queue: its own closure and that of EVERYWHERE, where there are any."""
+        async with self._database.read() as connection:
+            return await closures_of(connection, guild_id)
+
+
+async def closures_of(connection: AsyncConnection, guild_id: int | None) -> dict[int, Closure]:
+    here = select(_closures).where(_closures.c.guild_id.in_((EVERYWHERE, guild_id or EVERYWHERE)))
+    return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
+
+
+def paused() -> Select[tuple[int]]:
+    """The ids of paused servers, EVERYWHERE among them."""
+    return select(_closures.c.guild_id).where(_closures.c.closure == Closure.PAUSED)
