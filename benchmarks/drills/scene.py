@@ -16,21 +16,26 @@ from benchmarks.gates import Gate
 
 PATIENCE = 240.0
 """Seconds that everything has to end once the trouble is over."""
+LOOK = 0.5
+"""Seconds between two looks at the database."""
 
 Trouble = Callable[[Crowd], Awaitable[tuple[dict[str, Any], list[Gate]]]]
 """Makes trouble, ends it, and says what it measured meanwhile."""
 
 
 async def disturbed(stage: Stage, rng: random.Random, trouble: Trouble, *, jobs: int, begin: float = 0.2) -> Outcome:
-    """`trouble` begins when the share `begin` of the jobs has ended."""
+    """`trouble` begins when the share `begin` of the jobs has ended; half of them are asked for only then."""
     crowd = Crowd(stage.sandbox, rng, jobs=jobs)
+    crowd.allowed = jobs // 2
     began = time.monotonic()
     await stage.start()
     asking = asyncio.create_task(crowd.ask())
     await stage.until(lambda: crowd.ended >= begin * jobs, PATIENCE)
+    crowd.allowed = jobs
     figures, gates = await trouble(crowd)
     over = time.monotonic()
     await stage.until(lambda: crowd.satisfied, PATIENCE)
+    await _written(stage)
     settled = time.monotonic() - over
     asking.cancel()
     code, stopping = await stage.stop()
@@ -44,3 +49,11 @@ async def disturbed(stage: Stage, rng: random.Random, trouble: Trouble, *, jobs:
         "drill_seconds": round(seconds, 1),
     }
     return Outcome(figures, [*verdict.gates(), *gates])
+
+
+async def _written(stage: Stage) -> None:
+    """Until every row says that its message shows how the job ended."""
+    for _ in range(int(PATIENCE / LOOK)):
+        if all(row.shown_at for row in await stage.rows()):
+            return
+        await asyncio.sleep(LOOK)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import Row
 
@@ -130,8 +131,15 @@ async def _compare(stage: Stage, posted: Sequence[Asked]) -> tuple[int, int]:
 def _differ(shown: bytes, wanted: bytes) -> bool:
     if shown == wanted:
         return False
-    one, other = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16) for data in (shown, wanted))
+    try:
+        one, other = (_pixels(data) for data in (shown, wanted))
+    except OSError:  # what is shown is no picture
+        return True
     return one.shape != other.shape or int(np.abs(one - other).max()) > TOLERANCE
+
+
+def _pixels(data: bytes) -> NDArray[np.int16]:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16)
 
 
 async def draw(checkpoints_dir: Path, wishes: Sequence[Wish]) -> dict[int, list[bytes]]:
