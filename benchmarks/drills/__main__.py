@@ -20,7 +20,7 @@ from benchmarks.drills.drain import drain
 from benchmarks.drills.locked import locked
 from benchmarks.drills.outage import outage
 from benchmarks.drills.report import Outcome
-from benchmarks.drills.stage import stage
+from benchmarks.drills.stage import BotEnded, stage
 from benchmarks.drills.wal import wal
 from benchmarks.drills.zombie import zombie
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     try:
         outcome = asyncio.run(_bounded(drill, limit, options))
-    except (NoDatabase, TimeoutError) as error:
+    except (NoDatabase, BotEnded, TimeoutError) as error:
         print(f"The drill {drill} came to no end: {error or f'{limit:g} s were not enough.'}", file=sys.stderr)
         return 2
     options.pop("log")

@@ -30,6 +30,13 @@ LOOK = 0.02
 SETTINGS = {"IMAGINE_CHECKPOINT": "tiny", "IMAGINE_PROGRESS_INTERVAL": "0.3", "OMP_NUM_THREADS": "1"}
 
 
+class BotEnded(Exception):
+    """The bot ended though nobody had asked or killed it."""
+
+    def __init__(self, code: int, log: str) -> None:
+        super().__init__(f"the bot ended by itself with exit code {code}:\n{log[-1500:]}")
+
+
 class Stage:
     """One bot that may be killed, stopped and started at will, in front of one sandbox."""
 
@@ -58,13 +65,6 @@ class Stage:
                 *(sys.executable, "-m", "bot", "run", "--with-parent"), env=env, cwd=self.folder, stderr=log
             )
 
-    async def start_and_wait(self, seconds: float = 120.0) -> None:
-        """Start the bot and wait until it draws."""
-        ready = self.log().count("The image engine is ready")
-        await self.start()
-        await self.until(lambda: self.log().count("The image engine is ready") > ready, seconds)
-        await self.until(lambda: self.online, seconds)
-
     @property
     def bot(self) -> psutil.Process | None:
         """The bot's process while it runs."""
@@ -79,10 +79,6 @@ class Stage:
             if (bot := self.bot) is not None:
                 return next(iter(bot.children()), None)
         return None
-
-    @property
-    def online(self) -> bool:
-        return self.bot is not None and self.sandbox.gateway.online
 
     def kill_engine(self) -> bool:
         """kill -9; False when there was none at this moment."""
@@ -122,9 +118,11 @@ class Stage:
             await database.close()
 
     async def until(self, told: Callable[[], bool], seconds: float) -> bool:
-        """Wait until `told()` or until the seconds are over; says which."""
+        """Wait until `told()` or until the seconds are over; says which. Raises BotEnded."""
         deadline = time.monotonic() + seconds
         while not told():
+            if self._process is not None and self._process.returncode is not None:
+                raise BotEnded(self._process.returncode, self.log())
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(LOOK)
