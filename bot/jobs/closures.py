@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
 
 from bot.jobs.model import Closure
 from bot.storage import tables
@@ -42,6 +43,8 @@ async def closures_of(connection: AsyncConnection, guild_id: int | None) -> dict
     return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
 
 
-def paused() -> Select[tuple[int]]:
-    """The ids of paused servers, EVERYWHERE among them."""
-    return select(_closures.c.guild_id).where(_closures.c.closure == Closure.PAUSED)
+def not_paused() -> ColumnElement[bool]:
+    """The jobs that no pause holds back."""
+    paused = select(_closures.c.guild_id).where(_closures.c.closure == Closure.PAUSED)
+    here = func.coalesce(tables.jobs.c.guild_id, EVERYWHERE)
+    return here.not_in(paused) & literal(EVERYWHERE).not_in(paused)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.jobs.closures import not_paused
 from bot.jobs.model import JobState
 from bot.jobs.rows import in_state, now
 from bot.storage import tables
@@ -93,8 +94,8 @@ class Estimates:
             before += max(0.0, (rates.seconds(Work(row.checkpoint, row.size, row.steps, row.cost)) or 0.0) - elapsed)
         kind = (_jobs.c.checkpoint, _jobs.c.size, _jobs.c.steps)
         ahead = or_(_jobs.c.tag < job.tag, (_jobs.c.tag == job.tag) & (_jobs.c.id < job.id))
-        grouped = select(*kind, func.sum(_jobs.c.cost)).where(in_state(JobState.QUEUED), ahead).group_by(*kind)
-        for checkpoint, size, steps, cost in await connection.execute(grouped):
+        grouped = select(*kind, func.sum(_jobs.c.cost)).where(in_state(JobState.QUEUED), not_paused(), ahead)
+        for checkpoint, size, steps, cost in await connection.execute(grouped.group_by(*kind)):
             before += rates.seconds(Work(checkpoint, size, steps, cost)) or 0.0
         return moment + timedelta(seconds=before / max(1, len(running)) + own)
 

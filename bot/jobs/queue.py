@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from bot.errors import JobNotFound, QueueClosed, QueueFull
 from bot.jobs import quota
-from bot.jobs.closures import EVERYWHERE, closures_of, paused
+from bot.jobs.closures import EVERYWHERE, closures_of, not_paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, StoredImage
 from bot.jobs.quota import Terms
@@ -146,12 +146,7 @@ class JobQueue:
         )
         window = (
             select(_jobs.c.id, _jobs.c.tag, _jobs.c.cost, _jobs.c.checkpoint)
-            .where(
-                in_state(JobState.QUEUED),
-                _jobs.c.user_id.not_in(at_cap),
-                func.coalesce(_jobs.c.guild_id, EVERYWHERE).not_in(paused()),
-                literal(EVERYWHERE).not_in(paused()),
-            )
+            .where(in_state(JobState.QUEUED), _jobs.c.user_id.not_in(at_cap), not_paused())
             .order_by(_jobs.c.tag, _jobs.c.id)
             .limit(WINDOW)
             .with_for_update(skip_locked=True)
@@ -224,11 +219,10 @@ class JobQueue:
 
     async def clear(self, guild_id: int) -> int:
         """Cancel every waiting job of a server, or of all with EVERYWHERE. Returns how many."""
-        there = _jobs.c.guild_id == guild_id if guild_id != EVERYWHERE else true()
         async with self._database.write() as connection:
             cleared = await connection.scalars(
                 update(_jobs)
-                .where(in_state(JobState.QUEUED), there)
+                .where(in_state(JobState.QUEUED), _of_guild(guild_id))
                 .values(state=JobState.CANCELLED, finished_at=now())
                 .returning(_jobs.c.id)
             )
@@ -301,18 +295,16 @@ class JobQueue:
 
     async def waiting(self, limit: int) -> tuple[int, ...]:
         """The first jobs in line."""
+        line = select(_jobs.c.id).where(in_state(JobState.QUEUED), not_paused()).order_by(_jobs.c.tag, _jobs.c.id)
         async with self._database.read() as connection:
-            found = await connection.scalars(
-                select(_jobs.c.id).where(in_state(JobState.QUEUED)).order_by(_jobs.c.tag, _jobs.c.id).limit(limit)
-            )
-            return tuple(found)
+            return tuple(await connection.scalars(line.limit(limit)))
 
     async def line(
         self, *, user_id: int | None = None, guild_id: int | None = None, limit: int
     ) -> tuple[tuple[JobSnapshot, ...], int]:
         """The first jobs that are drawn or wait, of a user or of a server, in the order of their turns, and how many
-        there are."""
-        whose = _jobs.c.user_id == user_id if user_id is not None else _jobs.c.guild_id == guild_id
+        there are. EVERYWHERE stands for all servers."""
+        whose = _jobs.c.user_id == user_id if user_id is not None else _of_guild(guild_id)
         there = whose & in_state(JobState.QUEUED, JobState.RUNNING)
         order = (_jobs.c.state != literal(JobState.RUNNING.value), _jobs.c.tag, _jobs.c.id)
         async with self._database.read() as connection:
@@ -348,7 +340,7 @@ class JobQueue:
         if row.state != JobState.QUEUED:
             return JobSnapshot(job_of(row), images=await _images_of(connection, row.id))
         ahead = or_(_jobs.c.tag < row.tag, (_jobs.c.tag == row.tag) & (_jobs.c.id < row.id))
-        position = await connection.scalar(select(func.count()).where(in_state(JobState.QUEUED), ahead))
+        position = await connection.scalar(select(func.count()).where(in_state(JobState.QUEUED), not_paused(), ahead))
         held = Closure.PAUSED in (await closures_of(connection, row.guild_id)).values()
         done_at = None if held else await self.estimates.done_at(connection, row.id)
         return JobSnapshot(job_of(row), position=position or 0, paused=held, done_at=done_at)
@@ -392,6 +384,10 @@ async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:
     for column in (_images.c.sha256, _images.c.latents_sha256):
         used.update(await connection.scalars(select(column).where(column.in_(files))))
     return used
+
+
+def _of_guild(guild_id: int | None) -> ColumnElement[bool]:
+    return true() if guild_id == EVERYWHERE else _jobs.c.guild_id == guild_id
 
 
 def _changed(result: CursorResult[tuple[()]]) -> bool:

@@ -111,20 +111,21 @@ class JobService:
     async def close(self, guild_id: int, closure: Closure) -> None:
         """Pause or drain a server's queue, or all with EVERYWHERE, until `open`."""
         await self._closures.close(guild_id, closure)
-        await self._tell_places()
+        await self._tell_places(guild_id)
 
     async def open(self, guild_id: int) -> None:
         await self._closures.open(guild_id)
         self._dispatcher.wake()
-        await self._tell_places()
+        await self._tell_places(guild_id)
 
     async def closures(self, guild_id: int | None) -> dict[int, Closure]:
         """What holds for a server's queue, by whom it was closed for: its own id, or EVERYWHERE."""
         return await self._closures.of(guild_id)
 
-    async def _tell_places(self) -> None:
-        for job_id in await self._queue.waiting(PLACES):
-            self._dispatcher.deliver(job_id)
+    async def _tell_places(self, guild_id: int) -> None:
+        jobs, _ = await self._queue.line(guild_id=guild_id, limit=PLACES)
+        for snapshot in jobs:
+            self._dispatcher.deliver(snapshot.job.id)
 
     async def delete_images(self, job_id: int) -> None:
         """Delete the job's pictures, and the files of those that no other job shows."""

@@ -21,7 +21,8 @@ from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.model import Job, JobKind, JobSnapshot, JobState, NewJob
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
-from bot.jobs.service import JobService
+from bot.jobs.quota import Policy
+from bot.jobs.service import EVERYBODY_ALIKE, JobService
 from bot.prompt.options import JobOptions
 from bot.storage.images import ImageStore
 from bot.storage.session import Database
@@ -95,7 +96,9 @@ def render(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encodin
     """State, place or progress, and the pictures with their encoding written in front."""
     job = snapshot.job
     facts = [job.state.value]
-    if snapshot.position is not None:
+    if snapshot.paused:
+        facts.append("paused")
+    elif snapshot.position is not None:
         facts.append(f"{snapshot.position} ahead")
     if snapshot.progress is not None:
         facts.append(f"step {snapshot.progress.step} of {snapshot.progress.steps}")
@@ -158,14 +161,18 @@ class Scene:
             board=self.board,
             delivery=self.delivery,
         )
-        self.service = JobService(
+        self.service = self.serve()
+
+    def serve(self, policy: Policy = EVERYBODY_ALIKE) -> JobService:
+        return JobService(
             queue=self.queue,
             checkpoints=self.checkpoints,
-            images=images,
+            images=self.images,
             board=self.board,
             delivery=self.delivery,
             dispatcher=self.dispatcher,
-            closures=Closures(database),
+            closures=Closures(self.database),
+            policy=policy,
         )
 
     async def imagine(self, prompt: str = "a red apple", **changes: Any) -> Job:

@@ -24,9 +24,11 @@ async def test_a_paused_server_keeps_its_place_while_others_go_on(queue: JobQueu
     second = await submit(queue, new_job(user_id=2, guild_id=THERE))
     direct = await submit(queue, new_job(user_id=3, guild_id=None))
     await closures.close(HERE, Closure.PAUSED)
+    assert await queue.position(second) == 0
     assert [(await claim(queue)).id for _ in range(2)] == [second.id, direct.id]
     assert await queue.claim() is None
     assert (await queue.look(first.id)).paused
+    assert await queue.waiting(10) == ()
     await closures.open(HERE)
     assert (await claim(queue)).id == first.id
 
