@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -49,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _bounded(drill: str, limit: float, options: dict[str, Any]) -> Outcome:
+    task = asyncio.current_task()
+    assert task is not None
+    # Whoever ends a drill leaves no process and no folder behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with asyncio.timeout(limit):
         return await _staged(DRILLS[drill], **options)
 

@@ -28,6 +28,14 @@ def opened(kind: str, folder: Path) -> Iterator[str]:
             yield url
 
 
+def version(kind: str) -> dict[str, str]:
+    """The server's version, where there is a server."""
+    if kind == "sqlite":
+        return {}
+    said = subprocess.run([_program("initdb"), "--version"], check=True, capture_output=True, text=True).stdout
+    return {"postgresql": said.split()[2]}
+
+
 @contextmanager
 def _cluster(folder: Path) -> Iterator[str]:
     initdb, control = _program("initdb"), _program("pg_ctl")

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.drills import databases
 from benchmarks.gates import Gate
 
 LIBRARIES = ("imagine-bot", "discord.py", "aiohttp", "sqlalchemy", "torch")
@@ -35,6 +36,7 @@ def compose(drill: str, arguments: dict[str, Any], outcome: Outcome, seconds: fl
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
             **{name: version(name) for name in LIBRARIES},
+            **databases.version(arguments.get("database", "sqlite")),
         },
         "seed": arguments.pop("seed"),
         "arguments": arguments,
