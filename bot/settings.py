@@ -79,5 +79,5 @@ def load() -> Settings:
         raise SettingsError(" ".join(mistakes)) from None
     except UnreadableSetting as unreadable:
         raise SettingsError(
-            f'{unreadable}. Lists are written as JSON, such as ["one", "two"], and tables as {"1": 2}.'
+            f'{unreadable}. Lists are written as JSON, such as ["one", "two"], and tables as {{"1": 2}}.'
         ) from None

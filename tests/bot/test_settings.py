@@ -26,3 +26,9 @@ def test_a_mistake_in_them_is_named(monkeypatch: pytest.MonkeyPatch, name: str, 
     monkeypatch.setenv(f"IMAGINE_{name}", value)
     with pytest.raises(SettingsError, match=f"IMAGINE_{name}: "):
         load()
+
+
+def test_a_table_that_is_no_json_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGINE_ROLE_WEIGHTS", "moderators=2")
+    with pytest.raises(SettingsError, match=r'tables as \{"1": 2\}'):
+        load()
