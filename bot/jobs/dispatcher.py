@@ -80,6 +80,10 @@ class Dispatcher:
         self._approaching: set[tuple[int, int]] = set()
         """Attempts that do not take up one of the engine's slots yet."""
         self._deliveries: set[asyncio.Task[Outcome]] = set()
+        self._behind = False
+        """Discord did not take a result, and none has been taken since."""
+        self._answering = asyncio.Event()
+        """Discord takes results again."""
         self.stopping = False
         """No more jobs are admitted."""
 
@@ -123,7 +127,18 @@ class Dispatcher:
         task = asyncio.create_task(self._delivery.show(job_id), name=f"deliver job {job_id}")
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
+        task.add_done_callback(self._learn)
         task.add_done_callback(_log_failure)
+
+    def _learn(self, delivery: asyncio.Task[Outcome]) -> None:
+        """From what became of one delivery, whether another is worth trying before its time."""
+        if delivery.cancelled() or delivery.exception():
+            return
+        if delivery.result() is Outcome.LATER:
+            self._behind = True
+        elif delivery.result() is Outcome.SHOWN and self._behind:
+            self._behind = False
+            self._answering.set()
 
     async def _claim_forever(self) -> None:
         offered: tuple[api.CheckpointInfo, ...] = ()
@@ -318,6 +333,7 @@ class Dispatcher:
         shortest, longest = REDELIVERY_PAUSES
         pause = shortest
         while True:
+            self._answering.clear()
             outcomes: list[Outcome] = []
             try:
                 for job_id in await self._queue.unshown():
@@ -325,7 +341,9 @@ class Dispatcher:
             except Exception:
                 _log.exception("Messages could not be brought up to date; trying again in %g s.", pause)
             pause = min(2 * pause, longest) if Outcome.LATER in outcomes else shortest
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._answering.wait()
 
     async def _tell_places_forever(self) -> None:
         told: dict[int, int] = {}

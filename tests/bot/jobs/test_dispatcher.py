@@ -328,6 +328,20 @@ async def test_a_result_that_discord_did_not_take_is_shown_when_it_does(
     assert scene.texts(job)[-1] == "done"
 
 
+async def test_results_that_wait_are_shown_as_soon_as_discord_takes_another(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "REDELIVERY_PAUSES", (300.0, 300.0))
+    await scene.dispatcher.start()
+    outage = True
+    scene.stand_in.rule = lambda edit: DROP if outage and edit.text == "done" else None
+    early = await scene.imagine("early")
+    await scene.stand_in.until(lambda: len(scene.stand_in.attempts) - len(scene.stand_in.edits) == 4)
+    outage = False
+    assert (await scene.settled(await scene.imagine("late"))).state is JobState.DONE
+    assert (await scene.settled(early)).state is JobState.DONE
+
+
 async def test_stopping_lets_a_job_finish_that_is_nearly_there(working: Scene) -> None:
     working.engine.script = hold
     job = await working.imagine()
