@@ -216,6 +216,18 @@ def test_a_batch_that_does_not_fit_ends_well_for_everybody_in_it(played: Played,
         assert steps == sorted(set(steps))
 
 
+def test_whoever_was_stepped_before_another_broke_is_not_stepped_twice(model: Flawed, sound: Model) -> None:
+    apple, cat = (runner.admit(model, request, request.prompt) for request in (APPLE, CAT))
+
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    cat.advance = broken
+    failures = recovery.step(model, [apple, cat], "kind", recovery.Fits())
+    assert [str(error) for error in failures.values()] == ["shapes differ"] and list(failures) == [CAT.prompt]
+    assert apple.step == 1
+
+
 # --- numbers that are none --------------------------------------------------------------------------------------------
 
 
@@ -348,3 +360,27 @@ def test_a_newer_preview_takes_the_place_of_one_that_waits(played: Played, monke
     played.submit("cat", GenerationRequest(prompt="a cat", seed=1, width=16, steps=12), preview_every=1)
     played.run()
     assert 1 <= len(made) <= 4
+
+
+def test_nothing_is_told_of_a_request_after_its_cancel(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preview is being made and another waits when it is cancelled."""
+    allowed, made = threading.Event(), []
+
+    def held(model: Any, latents: Tensor) -> bytes:
+        made.append(latents)
+        allowed.wait(30)
+        return b"preview"
+
+    def on(event: Event) -> None:
+        match event:
+            case Progress(step=6):
+                played.loop.cancel("cat")
+            case Cancelled():
+                allowed.set()
+
+    monkeypatch.setattr(runner, "sheet", held)
+    played.on = on
+    played.submit("cat", GenerationRequest(prompt="a cat", seed=1, width=16, steps=12), preview_every=1)
+    played.run()
+    assert len(made) == 1
+    assert isinstance(played.of("cat")[-1], Cancelled)
