@@ -22,6 +22,7 @@ from bot.jobs.delivery import Delivery, LiveMessage, Outcome
 from bot.jobs.model import Job, JobKind, Progress, StoredImage
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import MAX_CRASHES, JobQueue, side
+from bot.jobs.sweeping import sweep
 from bot.storage.images import ImageLost, ImageStore
 from t2i import api
 from t2i.engine.client import Engine
@@ -95,7 +96,7 @@ class Dispatcher:
             asyncio.create_task(self._claim_forever(), name="claim jobs"),
             asyncio.create_task(self._redeliver_forever(), name="deliver again"),
             asyncio.create_task(self._tell_places_forever(), name="tell places in the queue"),
-            asyncio.create_task(self._sweep(), name="sweep the picture folder"),
+            asyncio.create_task(sweep(self._queue, self._images), name="sweep the picture folder"),
         ]
 
     async def stop(self, grace: float = 20.0) -> None:
@@ -308,26 +309,6 @@ class Dispatcher:
             latents_sha256=self._images.put(image.latents),
         )
 
-    async def _sweep(self) -> None:
-        """Delete what a kill left in the picture folder between the disk and the row."""
-        try:
-            async with self._images.changing:
-                await asyncio.to_thread(self._images.delete_drafts)
-            names = await asyncio.to_thread(self._images.names)
-            strays = [name for batch in _batches(names) for name in await self._queue.unused(set(batch))]
-            if len(strays) == len(names):
-                if names:
-                    _log.warning("The picture folder may belong to another database; none of its files is touched.")
-                return
-            for batch in _batches(strays):
-                async with self._images.changing:
-                    for name in await self._queue.unused(set(batch)):
-                        await asyncio.to_thread(self._images.delete, name)
-            if strays:
-                _log.info("Deleted %d pictures and latents that no job refers to.", len(strays))
-        except Exception:
-            _log.exception("The picture folder could not be swept; the next start tries again.")
-
     async def _redeliver_forever(self) -> None:
         """What a crash, an outage or a failed edit left unshown is shown as soon as Discord allows."""
         shortest, longest = REDELIVERY_PAUSES
@@ -357,10 +338,6 @@ class Dispatcher:
                 told = places
             except Exception:
                 _log.exception("Places in the queue could not be shown; trying again in %g s.", PLACES_PAUSE)
-
-
-def _batches(names: Sequence[str], size: int = 500) -> list[Sequence[str]]:
-    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:

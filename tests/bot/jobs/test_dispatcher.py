@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from bot.jobs import dispatcher
 from bot.jobs.model import JobKind, JobState, StoredImage
+from bot.jobs.sweeping import sweep
 from bot.storage.images import ImageStore
 from t2i.api import Cancelled, EngineCrashed, EngineError, Progress, RequestEvent
 
@@ -481,5 +482,5 @@ async def test_a_start_sweeps_what_a_kill_left_in_the_picture_folder(scene: Scen
 
 async def test_a_picture_folder_of_which_the_database_knows_nothing_is_left_alone(scene: Scene) -> None:
     names = [scene.images.put(f"of another database {n}".encode()) for n in range(3)]
-    await scene.dispatcher._sweep()
+    await sweep(scene.queue, scene.images)
     assert sorted(scene.images.names()) == sorted(names)
