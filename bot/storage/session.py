@@ -8,7 +8,9 @@ are read-only and repeatable, so that they too see one moment.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -91,20 +93,25 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def exclusively(self) -> AsyncIterator[None]:
-        """Be the only bot on this database until the block or the process ends. Raises AlreadyRunning.
+    async def exclusively(self, *, patience: float = 5.0) -> AsyncIterator[None]:
+        """Be the only bot on this database until the block or the process ends.
 
-        A SQLite file lies in the data folder, which `lock.exclusive` holds; a PostgreSQL server is told.
+        A SQLite file lies in the data folder, which `lock.exclusive` holds; a PostgreSQL server is told. It may take a
+        moment to notice that a bot was killed: raises AlreadyRunning when one is there after `patience` seconds.
         """
         if self.is_sqlite:
             yield
             return
         engine = self._postgresql_engine(poolclass=NullPool, isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
-            if not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
-                raise AlreadyRunning(
-                    "Another Imagine Bot is using the database of IMAGINE_DATABASE_URL; stop it first or name another."
-                )
+            deadline = time.monotonic() + patience
+            while not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+                if time.monotonic() >= deadline:
+                    raise AlreadyRunning(
+                        "Another Imagine Bot is using the database of IMAGINE_DATABASE_URL; "
+                        "stop it first or name another."
+                    )
+                await asyncio.sleep(0.1)
             yield
 
     async def close(self) -> None:

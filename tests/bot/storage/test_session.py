@@ -77,7 +77,7 @@ async def test_a_second_bot_on_a_postgresql_database_is_turned_away(postgres: Po
     first, second = Database(url), Database(url)
     async with first.exclusively():
         with pytest.raises(AlreadyRunning, match="Another Imagine Bot is using the database"):
-            async with second.exclusively():
+            async with second.exclusively(patience=0):
                 pytest.fail("two bots on one database")
     async with second.exclusively():
         pass
