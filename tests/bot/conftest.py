@@ -26,6 +26,8 @@ def postgres() -> Iterator[PostgresServer]:
         # In CI the same is a failure, see tests/conftest.py: there nothing is skipped for want of a tool.
         pytest.skip("PostgreSQL's server is not installed")
     server = PostgresServer(installed[-1])
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
