@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.drills.crowd import Crowd
 from benchmarks.drills.report import Outcome
-from benchmarks.drills.scene import disturbed
+from benchmarks.drills.scene import disturbed, until_ended
 from benchmarks.drills.stage import Stage
 from benchmarks.gates import Gate
 
@@ -90,7 +90,7 @@ async def clock(stage: Stage, rng: random.Random, *, jobs: int, pause: float) ->
         for offset in JUMPS:
             hands.set(offset)
             enough = crowd.ended + jobs / 4
-            await stage.until(lambda enough=enough: crowd.ended >= enough, pause)  # type: ignore[misc]
+            await until_ended(stage, crowd, enough, pause)
         return {"jumps": " ".join(f"{offset:+d}" for offset in JUMPS)}, []
 
     return await disturbed(stage, rng, jump, jobs=jobs)

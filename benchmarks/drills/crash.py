@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.drills.crowd import Crowd
 from benchmarks.drills.report import Outcome
-from benchmarks.drills.scene import disturbed
+from benchmarks.drills.scene import disturbed, until_ended
 from benchmarks.drills.stage import Stage
 from benchmarks.gates import Gate
 
@@ -28,7 +28,7 @@ async def crash(stage: Stage, rng: random.Random, *, jobs: int, kills: int) -> O
         for number in range(kills):
             crowd.allowed = round(share * (number + 2))
             enough = crowd.ended + rng.uniform(0, share * 0.8)
-            await stage.until(lambda enough=enough: crowd.ended >= enough, QUIET)  # type: ignore[misc]
+            await until_ended(stage, crowd, enough, QUIET)
             await asyncio.sleep(rng.uniform(0, 0.5))
             blow = rng.choice(("bot", "engine", "both") if engine_kills < ENGINE_KILLS else ("bot", "both"))
             struck[blow] += 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.drills.crowd import Crowd
 from benchmarks.drills.report import Outcome
-from benchmarks.drills.scene import disturbed
+from benchmarks.drills.scene import disturbed, until_ended
 from benchmarks.drills.stage import Stage
 from benchmarks.gates import Gate
 
@@ -27,7 +27,7 @@ async def diskfull(stage: Stage, rng: random.Random, *, jobs: int, times: int, f
             await asyncio.sleep(full)
             _limit(stage, hard)
             enough = jobs * (number + 1) / (times + 1)
-            await stage.until(lambda enough=enough: crowd.ended >= enough, 60)  # type: ignore[misc]
+            await until_ended(stage, crowd, enough, 60)
         return {"times_full": times}, []
 
     return await disturbed(stage, rng, fill, jobs=jobs, begin=0.1)

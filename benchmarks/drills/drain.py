@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.drills.crowd import Crowd
 from benchmarks.drills.report import Outcome
-from benchmarks.drills.scene import disturbed
+from benchmarks.drills.scene import disturbed, until_ended
 from benchmarks.drills.stage import Stage
 from benchmarks.gates import Gate, at_most
 
@@ -21,7 +21,7 @@ async def drain(stage: Stage, rng: random.Random, *, jobs: int, stops: int, hung
         seconds, codes = [], []
         for number in range(stops + hung):
             enough = crowd.ended + 1
-            await stage.until(lambda enough=enough: crowd.ended >= enough, 60)  # type: ignore[misc]
+            await until_ended(stage, crowd, enough, 60)
             if number == stops and stage.engine is not None:
                 stage.engine.suspend()
             code, took = await stage.stop()

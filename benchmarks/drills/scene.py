@@ -30,7 +30,7 @@ async def disturbed(stage: Stage, rng: random.Random, trouble: Trouble, *, jobs:
     began = time.monotonic()
     await stage.start()
     asking = asyncio.create_task(crowd.ask())
-    await stage.until(lambda: crowd.ended >= begin * jobs, PATIENCE)
+    await until_ended(stage, crowd, begin * jobs, PATIENCE)
     crowd.allowed = jobs
     figures, gates = await trouble(crowd)
     over = time.monotonic()
@@ -49,6 +49,11 @@ async def disturbed(stage: Stage, rng: random.Random, trouble: Trouble, *, jobs:
         "drill_seconds": round(seconds, 1),
     }
     return Outcome(figures, [*verdict.gates(), *gates])
+
+
+async def until_ended(stage: Stage, crowd: Crowd, jobs: float, seconds: float) -> None:
+    """Until so many jobs have ended, or the seconds are over."""
+    await stage.until(lambda: crowd.ended >= jobs, seconds)
 
 
 async def _written(stage: Stage) -> None:
