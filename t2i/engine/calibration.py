@@ -31,8 +31,8 @@ TOLERANCE = 0.05
 """How far above the best time of a row it may be with fewer rows, which everybody waits less for."""
 GAIN = 0.02
 """Less than that is no improvement, and after two sizes without one there is no use in larger ones."""
-REPEATS = 3
-"""Forwards of each size, of which the fastest counts, after one that may have to prepare something."""
+ROUNDS = 3
+"""After the first: the fastest of all counts, as others at work on the machine slow down one round or another."""
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Rows."""
 GUESSED_MICROSECONDS = 7
@@ -182,33 +182,39 @@ class Calibration:
 
     def _time(self, task: _Task, key: Key, example: Rows) -> Iterator[None]:
         seconds: dict[int, float] = {}
-        spent, stale = 0.0, 0
-        for count in SIZES:
+        left = self._budget
+        for count in self._sizes(seconds):
+            if left <= 0 and seconds:
+                break
+            if (model := self._awake(task)) is None:
+                # It may come back, and be asked for again.
+                del self._profiles[key]
+                return
             rows = runner.some(example, torch.zeros(count, dtype=torch.long, device=example.latents.device))
-            times: list[float] = []
-            while len(times) <= REPEATS and (spent < self._budget or not times):
-                model = self._awake(task)
-                if model is None:
-                    # It may come back, and be asked for again.
-                    del self._profiles[key]
-                    return
-                try:
-                    times.append(self._forward(model, rows))
-                except runner.OUT_OF_MEMORY:
-                    break
-                del model
-                spent += times[-1]
-                yield
-            if not times:
+            try:
+                elapsed = self._forward(model, rows)
+            except runner.OUT_OF_MEMORY:
                 break
-            least = min((known / size for size, known in seconds.items()), default=float("inf"))
-            seconds[count] = min(times[1:] or times)
-            stale = stale + 1 if seconds[count] / count > least * (1 - GAIN) else 0
-            if stale == 2 or spent >= self._budget or count >= self._most_rows:
-                break
+            del model
+            left -= elapsed
+            seconds[count] = min(seconds.get(count, elapsed), elapsed)
+            yield
         if seconds:
-            self._profiles[key] = Profile(seconds)
-            self._write(key, seconds)
+            self._profiles[key] = profile = Profile(_steady(seconds))
+            self._write(key, profile)
+
+    def _sizes(self, seconds: dict[int, float]) -> Iterator[int]:
+        """Rows to be tried next, after what was measured so far."""
+        stale = 0
+        for count in SIZES:
+            least = min((known / size for size, known in seconds.items()), default=float("inf"))
+            yield count  # which may have to prepare something
+            yield count
+            stale = stale + 1 if seconds[count] / count > least * (1 - GAIN) else 0
+            if stale == 2 or count >= self._most_rows:
+                break
+        for _ in range(ROUNDS):
+            yield from list(seconds)
 
     def _forward(self, model: Model, rows: Rows) -> float:
         began = self._clock()
@@ -239,17 +245,23 @@ class Calibration:
             return None
         return Profile(seconds)
 
-    def _write(self, key: Key, seconds: dict[int, float]) -> None:
+    def _write(self, key: Key, profile: Profile) -> None:
         if self._folder is None:
             return
         file = _file(self._folder, key)
         scratch = file.with_suffix(f".{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(json.dumps({"key": _plain(key), "seconds": seconds}, indent=2) + "\n")
+            scratch.write_text(json.dumps({"key": _plain(key), "seconds": profile.seconds}, indent=2) + "\n")
             scratch.replace(file)
         except OSError as error:
             logger.warning("A calibration could not be kept: %s", error)
+
+
+def _steady(seconds: dict[int, float]) -> dict[int, float]:
+    """More rows never take less time: whatever seems to was slowed down by something else."""
+    sizes = sorted(seconds)
+    return {size: min(seconds[other] for other in sizes if other >= size) for size in sizes}
 
 
 def default_folder() -> Path:

@@ -104,6 +104,12 @@ def test_measuring_ends_with_its_budget(model: Model) -> None:
     assert best(calibration, timed) == 1
 
 
+def test_a_device_that_others_slow_down_now_and_then_is_measured_as_if_they_did_not(model: Model) -> None:
+    calls = iter(range(10**6))
+    timed = Timed(model, lambda rows: between(rows) * (3 if next(calls) % 7 == 0 else 1))
+    assert best(calibrated(timed), timed) == 16
+
+
 def test_all_stages_of_what_is_drawn_by_default_are_measured_after_loading(model: Model) -> None:
     timed = Timed(model, between)
     calibration = calibrated(timed)
