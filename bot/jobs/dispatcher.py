@@ -258,6 +258,8 @@ class Dispatcher:
             request_id=f"{job.id}.{job.attempt}",
             checkpoint=job.checkpoint,
             preview_every=self._preview_every,
+            user=str(job.user_id),
+            draft=job.options.draft,
         )
         images: list[api.ImageReady] = []
         # Iterating takes the slot before anything else can run.

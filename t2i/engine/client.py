@@ -64,9 +64,18 @@ class Engine(Protocol):
         """Return once it takes work. Raises EngineError when it was closed or drained."""
 
     def run(
-        self, request: GenerationRequest, *, request_id: str, checkpoint: str, preview_every: int = 2
+        self,
+        request: GenerationRequest,
+        *,
+        request_id: str,
+        checkpoint: str,
+        preview_every: int = 2,
+        user: str = "",
+        draft: bool = False,
     ) -> AsyncIterator[RequestEvent]:
         """Stream the events of one request; the last is Done, Failed or Cancelled.
+
+        The engine shares the device between users, and draws drafts first.
 
         Raises EngineCrashed when the engine stops in between, and a retryable EngineError when it takes no work now.
         Closing the iterator early cancels the request.
@@ -182,7 +191,14 @@ class LocalEngine(Engine):
             raise EngineError(self._problem)
 
     async def run(
-        self, request: GenerationRequest, *, request_id: str, checkpoint: str, preview_every: int = 2
+        self,
+        request: GenerationRequest,
+        *,
+        request_id: str,
+        checkpoint: str,
+        preview_every: int = 2,
+        user: str = "",
+        draft: bool = False,
     ) -> AsyncIterator[RequestEvent]:
         if problem := self.problem:
             raise EngineError(problem, code="unavailable", retryable=True)
@@ -192,7 +208,14 @@ class LocalEngine(Engine):
         try:
             validate(request)
             self._worker.send(
-                Submit(request_id=request_id, checkpoint=checkpoint, request=request, preview_every=preview_every)
+                Submit(
+                    request_id=request_id,
+                    checkpoint=checkpoint,
+                    request=request,
+                    preview_every=preview_every,
+                    user=user,
+                    draft=draft,
+                )
             )
         except (InvalidRequest, ProtocolError) as error:
             yield Failed(request_id=request_id, code="invalid", message=str(error))

@@ -145,7 +145,7 @@ class ScriptedEngine:
         await self.ready.wait()
 
     async def run(
-        self, request: GenerationRequest, *, request_id: str, checkpoint: str, preview_every: int = 2
+        self, request: GenerationRequest, *, request_id: str, checkpoint: str, **_: object
     ) -> AsyncGenerator[RequestEvent, None]:
         if not self.ready.is_set():
             raise EngineError("The image engine is still starting.", code="unavailable", retryable=True)
