@@ -39,7 +39,7 @@ from t2i.engine import protocol
 if TYPE_CHECKING:
     from t2i.engine.loop import StepLoop
 
-REQUESTS_IN_FLIGHT = {"cpu": 4, "cuda": 16, "mps": 4}
+REQUESTS_IN_FLIGHT = 16
 ROWS_PER_TICK = {"cpu": 16, "cuda": 64, "mps": 16}
 """By kind of device. Two requests of four guided pictures make 16 rows."""
 
@@ -127,7 +127,7 @@ def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tupl
     hello = Hello(
         version=PROTOCOL_VERSION,
         device=str(model.device),
-        capacity=REQUESTS_IN_FLIGHT[kind],
+        capacity=REQUESTS_IN_FLIGHT,
         checkpoints=infos,
         loaded=models.loaded,
     )

@@ -115,6 +115,8 @@ class Model(Protocol):
 
     info: CheckpointInfo
     device: torch.device
+    dtype: torch.dtype
+    """In which the denoiser computes."""
     loras: Loras
 
     def modules(self) -> list[nn.Module]:

@@ -282,7 +282,7 @@ def test_in_the_step_loop_a_short_request_passes_a_long_one_and_a_cancelled_one_
             case Progress(request_id="dropped"):
                 loop.cancel("dropped")
 
-    loop = StepLoop(Models(path.parent, Hardware(device="cpu")), emit, row_cap=16)
+    loop = StepLoop(Models(path.parent, Hardware(device="cpu", dtype="float32")), emit, row_cap=16)
     submit("long")
     submit("dropped")
     loop.run()
