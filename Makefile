@@ -45,6 +45,7 @@ drills: $(STAMP)
 	for drill in outage diskfull locked clock zombie drain wal "crash --jobs 1000 --kills 50"; do \
 	  $(BIN)/python -m benchmarks.drills $$drill --seed 1 --json drill-$${drill%% *}.json || exit 1; \
 	done
+	$(BIN)/python -m benchmarks.drills crash --jobs 300 --kills 20 --database postgres --seed 1 --json drill-postgres.json
 
 conformance: $(STAMP)
 	$(BIN)/python -m pytest tests/bot/sandbox
