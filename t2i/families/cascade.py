@@ -24,7 +24,7 @@ from t2i.diffusion.plan import SAMPLER_NAMES, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
-from t2i.families.cpu import quicken
+from t2i.families.cpu import RowShares, quicken
 from t2i.families.model import Rows, Stage, Start, TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
 from t2i.families.planning import guidance_for, plan_for
@@ -56,6 +56,7 @@ class Cascade:
         self._text_encoder = TextEncoder(folder / "text_encoder", device)
         self._base = BaseDenoiser(_load_unet(folder / BASE, device, dtype))
         self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device, dtype))
+        self._shares = RowShares() if device.type == "cpu" else None
         self.loras = Loras("cascade", {BASE: self._base.unet}, loras_dir)
 
     def modules(self) -> list[nn.Module]:
@@ -104,14 +105,17 @@ class Cascade:
     def predict(self, rows: Rows) -> Tensor:
         """The clean latents [n, 4, h, w] the network sees; an upsampler's condition is what the base network drew."""
         self.loras.use(rows.loras)
+        network = self._base if rows.stage == BASE else self._upsampler
+        with circular(network.unet, rows.tile):
+            return self._forward(rows) if self._shares is None else self._shares(self._forward, rows)
+
+    def _forward(self, rows: Rows) -> Tensor:
         text = rows.text.to(self.device, self.dtype)
         if rows.stage == BASE:
-            with circular(self._base.unet, rows.tile):
-                return self._base(rows.latents, rows.timesteps, text)
+            return self._base(rows.latents, rows.timesteps, text)
         if rows.condition is None:
             raise ValueError("The upsampler needs the small picture.")
-        with circular(self._upsampler.unet, rows.tile):
-            return self._upsampler(rows.latents, rows.timesteps, text, rows.condition, tile=rows.tile)
+        return self._upsampler(rows.latents, rows.timesteps, text, rows.condition, tile=rows.tile)
 
     def decode(self, latents: Tensor, *, tile: bool = False) -> list[Image.Image]:
         """RGBA pictures from clean latents [n, 4, h, w], which are pixels: what tiles already does."""

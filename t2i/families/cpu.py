@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
+
+from t2i.families.model import Rows
 
 
 def computes_in_bfloat16() -> bool:
@@ -21,6 +27,28 @@ def quicken(unet: UNet2DConditionModel) -> None:
     for name, norm in norms:
         unet.set_submodule(name, _WideGroupNorm(norm))
     unet.set_attn_processor(_WideAttention())
+
+
+class RowShares:
+    """Threads that take a share each of a batch's rows, and compute it alone.
+
+    A small network loses more by handing the work of every layer to other cores than it gains: on two cores, eight rows
+    take 51 ms in two shares against 72 ms together, and two rows 33 against 40.
+    """
+
+    def __init__(self) -> None:
+        self._count = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._count, "rows", torch.set_num_threads, (1,))
+        together = Barrier(self._count)
+        list(self._pool.map(lambda _: together.wait(), range(self._count)))
+        # The last number set is that of threads to come; those of the pool keep theirs.
+        torch.set_num_threads(self._count)
+
+    def __call__(self, forward: Callable[[Rows], Tensor], rows: Rows) -> Tensor:
+        """`forward` of all rows, [n, ...]."""
+        size = -(-len(rows) // self._count)
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return torch.cat(list(self._pool.map(torch.inference_mode()(forward), parts)))
 
 
 class _WideGroupNorm(nn.GroupNorm):

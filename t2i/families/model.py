@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -92,6 +92,19 @@ class Rows:
     condition: Tensor | None = None
     tile: bool = False
     loras: tuple[Lora, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, part: slice) -> Rows:
+        return replace(
+            self,
+            latents=self.latents[part],
+            timesteps=self.timesteps[part],
+            text=self.text[part],
+            guidance=self.guidance[part],
+            condition=None if self.condition is None else self.condition[part],
+        )
 
 
 @dataclass(frozen=True, slots=True)

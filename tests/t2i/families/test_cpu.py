@@ -9,7 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from t2i.families.cpu import quicken
+from t2i.families.cpu import RowShares, quicken
+from t2i.families.model import Rows, TextStates
 from t2i.families.networks import NetworkShape, build_network
 from tests.t2i.oracle import error
 
@@ -51,3 +52,17 @@ def test_in_bfloat16_it_stays_close(unet: UNet2DConditionModel) -> None:
     quicken(quick)
     nn.Module.to(quick, torch.bfloat16)
     assert 0 < error(answer(quick, torch.bfloat16), answer(unet)) < 0.02
+
+
+def test_rows_come_back_in_order_whatever_the_shares_and_other_threads_keep_theirs() -> None:
+    threads = torch.get_num_threads()
+    share = RowShares()
+    for count in (1, 2, 3, 7):
+        numbers = torch.arange(float(count))
+        text = TextStates(numbers[:, None, None], None, None)
+        rows = Rows("base", numbers[:, None, None, None], numbers, text, numbers)
+        seen = share(
+            lambda part: part.latents + part.timesteps[:, None, None, None] + part.text.tokens[..., None], rows
+        )
+        assert seen.flatten().tolist() == (3 * numbers).tolist()
+    assert torch.get_num_threads() == threads
