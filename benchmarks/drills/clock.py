@@ -67,15 +67,15 @@ class Clock:
 
     def __init__(self, folder: Path) -> None:
         """Raises FileNotFoundError without a C compiler."""
-        source, self.library, self._file = (folder / name for name in ("clock.c", "clock.so", "clock"))
+        source, self.shim, self._file = (folder / name for name in ("clock.c", "clock.so", "clock"))
         source.write_text(SHIM)
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", self.library, source, "-ldl"], check=True)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", self.shim, source, "-ldl"], check=True)
         self._file.write_bytes(struct.pack("l", 0))
 
     @property
     def settings(self) -> dict[str, str]:
         """Environment of the process whose clock it is."""
-        return {"LD_PRELOAD": str(self.library), "DRILL_CLOCK": str(self._file)}
+        return {"LD_PRELOAD": str(self.shim), "DRILL_CLOCK": str(self._file)}
 
     def set(self, offset: int) -> None:
         with self._file.open("r+b") as file, mmap.mmap(file.fileno(), 0) as shared:
