@@ -7,9 +7,10 @@ Protocol (Friedman & Henderson 2003), with aging, since time passes there with t
 (Bennett & Zhang 1996): with n users waiting, whoever came before PACE / n of the device has done its work is passed by
 nobody who comes after.
 
-A flood of requests delays its own user. What follows while others of a user are under way costs more, and never makes
-the ticks of others longer when its user got an equal share already: who comes once in a while hardly notices who always
-has something queued.
+A flood of requests delays its own user. What follows while others of a user are under way costs more, and but for its
+first step never makes the ticks of others longer when its user got an equal share already: who comes once in a while
+hardly notices who always has something queued. First steps come first where there is room: a newcomer joins the very
+next tick, which costs the others no more than one, and soon shows something.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class _Entry(Generic[S]):
     end: float = 0.0
     """When the imagined device is done with it."""
 
+    @property
+    def is_new(self) -> bool:
+        return self.left == self.total
+
 
 class Scheduler(Generic[S]):
     """The requests in flight and who asked for them. Not thread-safe."""
@@ -128,8 +133,8 @@ class Scheduler(Generic[S]):
     def choose(self, room: Callable[[S], Room]) -> list[S]:
         """The items to step next, most urgent first: one group, and as many rows as `room` has beside the first one.
 
-        The first always goes, however many rows it takes; whoever still fits comes along. Of items that would end
-        together the earlier goes first. Empty only when there are none.
+        The first always goes, however many rows it takes; whoever still fits comes along, those first that never
+        stepped. Of items that would end together the earlier goes first. Empty only when there are none.
         """
         queue = self._queue()
         if not queue:
@@ -141,7 +146,7 @@ class Scheduler(Generic[S]):
         mates = [entry for entry in queue if entry.item.group == first.item.group]
         alone = all(entry.user is first.user for entry in mates)
         chosen, rows = [first.item], first.item.rows
-        for entry in mates[1:]:
+        for entry in sorted(mates[1:], key=lambda entry: not entry.is_new):
             limit = limits.rows if alone or self._is_due(entry) else limits.free
             if rows + entry.item.rows <= limit:
                 chosen.append(entry.item)
@@ -169,8 +174,8 @@ class Scheduler(Generic[S]):
         return sorted(self._entries.values(), key=lambda entry: (entry.end, entry.number))
 
     def _is_due(self, entry: _Entry[S]) -> bool:
-        """What follows has to wait while its user got more than an equal share."""
-        return not entry.follows or entry.user.served <= self._now
+        """What follows has to wait after its first step, while its user got more than an equal share."""
+        return entry.is_new or not entry.follows or entry.user.served <= self._now
 
     def _pass_time(self, work: float) -> None:
         waiting = sum(1 for user in self._users.values() if user.entries)
