@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from t2i.api import CheckpointError, CheckpointInfo, GenerationRequest, InvalidRequest
 from t2i.checkpoints.lora import Loras
 from t2i.diffusion.guidance import Guidance, static_threshold
-from t2i.diffusion.plan import SAMPLER_NAMES, build_plan
+from t2i.diffusion.plan import SAMPLER_NAMES, Prediction, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
@@ -37,7 +37,12 @@ FAINT = 10
 
 
 class Cascade:
-    """A loaded cascade checkpoint. Latents are premultiplied RGBA in -1..1, float32."""
+    """A loaded cascade checkpoint. Latents are premultiplied RGBA in -1..1, float32.
+
+    `denoiser` is the base network; both networks predict the clean picture.
+    """
+
+    prediction: Prediction = "sample"
 
     def __init__(
         self,
@@ -54,13 +59,14 @@ class Cascade:
         self.schedule = flow_schedule(index["num_timesteps"])
         self._upsampler_steps: int = index["upsampler_steps"]
         self._text_encoder = TextEncoder(folder / "text_encoder", device)
-        self._base = BaseDenoiser(_load_unet(folder / BASE, device, dtype))
+        self.denoiser = _load_unet(folder / BASE, device, dtype)
+        self._base = BaseDenoiser(self.denoiser)
         self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device, dtype))
         self._shares = RowShares() if device.type == "cpu" else None
-        self.loras = Loras("cascade", {BASE: self._base.unet}, loras_dir)
+        self.loras = Loras("cascade", {BASE: self.denoiser}, loras_dir)
 
     def modules(self) -> list[nn.Module]:
-        return [self._base.unet, self._upsampler.unet, self._text_encoder.model]
+        return [self.denoiser, self._upsampler.unet, self._text_encoder.model]
 
     @contextmanager
     def precise(self) -> Iterator[None]:
@@ -86,7 +92,7 @@ class Cascade:
             sizes = " or ".join(f"{side}x{side}" for side in self.info.sizes)
             raise InvalidRequest("width", f"{self.info.name} draws pictures of {sizes} pixels.")
         small, large = self._base.size, self._upsampler.size
-        plan = plan_for(request, self.info, self.schedule, "sample")
+        plan = plan_for(request, self.info, self.schedule, self.prediction)
         stages = [Stage(BASE, plan, (CHANNELS, small, small), guidance_for(request, self.info), static_threshold)]
         if size > small:
             plan = build_plan(self.schedule, "flow_euler", self._upsampler_steps)
@@ -107,9 +113,10 @@ class Cascade:
         self.loras.use(rows.loras)
         network = self._base if rows.stage == BASE else self._upsampler
         with circular(network.unet, rows.tile):
-            return self._forward(rows) if self._shares is None else self._shares(self._forward, rows)
+            return self.forward(rows) if self._shares is None else self._shares(self.forward, rows)
 
-    def _forward(self, rows: Rows) -> Tensor:
+    def forward(self, rows: Rows) -> Tensor:
+        """What the networks say as they are now, with gradients where they have any."""
         text = rows.text.to(self.device, self.dtype)
         if rows.stage == BASE:
             return self._base(rows.latents, rows.timesteps, text)

@@ -41,17 +41,21 @@ class StableDiffusionXL(LatentModel):
     def predict(self, rows: Rows) -> Tensor:
         """The noise, or the velocity, [n, 4, h, w]."""
         self.loras.use(rows.loras)
+        with circular(self.denoiser, rows.tile):
+            return self.forward(rows)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """What the denoiser says as it is now, with gradients where it has any."""
         text = rows.text.to(self.device, self.dtype)
         count, _, *shape = rows.latents.shape
         height, width = (side * self._autoencoder.factor for side in shape)
         # Original size, crop and target size (Podell 2023, section 2.2): a picture that was never cut or scaled.
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], device=self.device, dtype=self.dtype)
-        with circular(self.denoiser, rows.tile):
-            (output,) = self.denoiser(
-                rows.latents.to(self.dtype, memory_format=torch.channels_last),
-                rows.timesteps,
-                encoder_hidden_states=text.tokens,
-                added_cond_kwargs={"text_embeds": text.pooled, "time_ids": time_ids.expand(count, -1)},
-                return_dict=False,
-            )
+        (output,) = self.denoiser(
+            rows.latents.to(self.dtype, memory_format=torch.channels_last),
+            rows.timesteps,
+            encoder_hidden_states=text.tokens,
+            added_cond_kwargs={"text_embeds": text.pooled, "time_ids": time_ids.expand(count, -1)},
+            return_dict=False,
+        )
         return cast(Tensor, output.float())

@@ -45,17 +45,21 @@ class StableDiffusion(LatentModel):
     def predict(self, rows: Rows) -> Tensor:
         """The noise, or the velocity, [n, 4, h, w]."""
         self.loras.use(rows.loras)
+        with circular(self.denoiser, rows.tile):
+            return self.forward(rows)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """What the denoiser says as it is now, with gradients where it has any."""
         text = rows.text.to(self.device, self.dtype)
         latents = rows.latents
         if self._sees_mask:
             latents = torch.cat([latents, self._seen(rows)], 1)
-        with circular(self.denoiser, rows.tile):
-            (output,) = self.denoiser(
-                latents.to(self.dtype, memory_format=torch.channels_last),
-                rows.timesteps,
-                encoder_hidden_states=text.tokens,
-                return_dict=False,
-            )
+        (output,) = self.denoiser(
+            latents.to(self.dtype, memory_format=torch.channels_last),
+            rows.timesteps,
+            encoder_hidden_states=text.tokens,
+            return_dict=False,
+        )
         return cast(Tensor, output.float())
 
     def _seen(self, rows: Rows) -> Tensor:
