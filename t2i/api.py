@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 MAX_PROMPT_LENGTH = 1000
 """Characters in a prompt or a negative prompt."""
@@ -211,6 +211,35 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What requests may use beyond a prompt."""
 
 
+Stage = Literal["downloading", "checking", "copying", "hashing"]
+"""What is being done with the files of a checkpoint."""
+
+
+class Damaged(msgspec.Struct, frozen=True):
+    """A checkpoint or a LoRA that cannot be loaded, and one sentence that says why."""
+
+    name: str
+    problem: str
+
+
+class LoraInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A LoRA in the folder of checkpoints."""
+
+    name: str
+    family: str | None
+    """None where the file does not tell."""
+    size: int
+    """Bytes."""
+
+
+class Shelf(msgspec.Struct, frozen=True, kw_only=True):
+    """All that lies in the folder of checkpoints, the embedded checkpoint included."""
+
+    checkpoints: tuple[CheckpointInfo, ...] = ()
+    loras: tuple[LoraInfo, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
+
+
 # --- commands: client -> worker -------------------------------------------------------------------------------------
 
 
@@ -224,6 +253,41 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     """Who asks: the device is shared fairly between users. A request without one is a user by itself."""
     draft: bool = False
     """Whether somebody waits for a first look: drafts count as a larger share of the device."""
+    trial: bool = False
+    """Whether the checkpoint is to be read anew for this request alone, until `Settle` says what becomes of it. Other
+    requests for it go to the model that is there already; a picture without anything on it is a failure."""
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle"):
+    """End a trial: with `keep` the model that was tried answers all requests for the checkpoint from now on, otherwise
+    it is let go. Requests in flight stay with the model that they began with."""
+
+    checkpoint: str
+    keep: bool
+
+
+class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
+    """Copy a checkpoint or a LoRA into the folder of checkpoints; answered by Advanced and Accomplished."""
+
+    request_id: str
+    source: str
+    """A path, the name of something in that folder, or an id of the hub."""
+    name: str | None = None
+
+
+class Remove(msgspec.Struct, frozen=True, kw_only=True, tag="remove"):
+    """Delete a checkpoint or a LoRA from the folder of checkpoints; answered by Accomplished."""
+
+    request_id: str
+    name: str
+    lora: bool = False
+
+
+class Verify(msgspec.Struct, frozen=True, kw_only=True, tag="verify"):
+    """Compare every file of a checkpoint with its hash; answered by Advanced and Accomplished."""
+
+    request_id: str
+    checkpoint: str
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
@@ -240,7 +304,10 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
     """Finish what is in flight, admit nothing more, then exit."""
 
 
-Command = Submit | Cancel | Prefetch | Drain
+Errand = Add | Remove | Verify
+"""What concerns files only: done one after the other, beside the drawing, and ended by Accomplished or Failed."""
+
+Command = Submit | Settle | Cancel | Prefetch | Errand | Drain
 
 
 # --- events: worker -> client ---------------------------------------------------------------------------------------
@@ -253,14 +320,23 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     device: str
     capacity: int
     """Requests that it holds in flight at once."""
-    checkpoints: tuple[CheckpointInfo, ...]
+    shelf: Shelf
     loaded: tuple[str, ...]
+    weights: dict[str, int] = {}
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     """The checkpoints in memory changed."""
 
     checkpoints: tuple[str, ...]
+    weights: dict[str, int] = {}
+    """Bytes on the device of every checkpoint that was ever there."""
+
+
+class Shelved(msgspec.Struct, frozen=True, kw_only=True, tag="shelved"):
+    """The folder of checkpoints changed."""
+
+    shelf: Shelf
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -330,5 +406,24 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag="cancelled"):
     request_id: str
 
 
+class Advanced(msgspec.Struct, frozen=True, kw_only=True, tag="advanced"):
+    """How far an errand is; `total` is 0 where nobody knows."""
+
+    request_id: str
+    stage: Stage
+    done: int
+    total: int
+    """Bytes."""
+
+
+class Accomplished(msgspec.Struct, frozen=True, kw_only=True, tag="accomplished"):
+    """An errand is done; `name` is what the checkpoint or LoRA is called now."""
+
+    request_id: str
+    name: str
+    lora: bool = False
+
+
 RequestEvent = Admitted | Progress | ImageReady | Done | Failed | Cancelled
-Event = Hello | Loaded | Heartbeat | Fatal | RequestEvent
+ErrandEvent = Advanced | Accomplished | Failed
+Event = Hello | Loaded | Shelved | Heartbeat | Fatal | Advanced | Accomplished | RequestEvent

@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="t2i", description="Text to images, on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from a prompt"))
-    checkpoints.add_commands(commands.add_parser("checkpoints", help="list, add, verify or convert checkpoints"))
+    checkpoints.add_commands(
+        commands.add_parser("checkpoints", help="list, add, remove, verify or convert checkpoints")
+    )
     training.add_commands(commands.add_parser("train", help="make the embedded checkpoint"))
     _add_bench(commands.add_parser("bench", help="measure this machine against diffusers and whole-job queues"))
     return parser

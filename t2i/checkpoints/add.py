@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -20,60 +19,90 @@ from t2i.checkpoints.files import (
     manifest_file,
     read_manifest,
     require_space,
-    sha256,
     verify,
     write_manifest,
 )
 from t2i.checkpoints.info import describe, licence_of
 from t2i.checkpoints.registry import EMBEDDED, LORAS
+from t2i.checkpoints.transfer import Meter, Tell, copy, sha256, silent, total_size
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def add(
-    source: str | Path, checkpoints_dir: Path, name: str | None = None, *, prediction_type: str | None = None
+    source: str | Path,
+    checkpoints_dir: Path,
+    name: str | None = None,
+    *,
+    prediction_type: str | None = None,
+    tell: Tell = silent,
 ) -> Path:
     """Copy a folder, a file or a model of the hub ("org/name" or "org/name@revision") and return where it is now.
 
+    What lies in the folder of checkpoints already, by its path or its name there, is given a manifest where it is.
     LoRAs go to the folder "loras". `prediction_type` (epsilon or v_prediction) is for files that do not tell. Raises
     CheckpointError for what cannot be loaded, is damaged, does not fit on the disk, or whose name is taken; then
     nothing is added.
     """
     if prediction_type not in (None, "epsilon", "v_prediction"):
         raise CheckpointError(f"No network predicts {prediction_type!r}; choose epsilon or v_prediction.")
-    path, origin = _locate(str(source))
+    path, origin = _locate(str(source), checkpoints_dir, tell)
     found = detect(path)
-    problems = verify(path)
+    problems = verify(path, tell)
     if problems:
         raise CheckpointError(problems[0])
     if found.kind != "lora":
         describe(path)
+    there = path.absolute().parent == (checkpoints_dir / LORAS if found.kind == "lora" else checkpoints_dir).absolute()
+    if there and name in (None, _called(path)):
+        _adopt(found, origin, prediction_type, tell)
+        return path
     destination = _destination(found, checkpoints_dir, name or _name_of(origin))
     files = loadable_files(path) if found.kind == "folder" else {path.name: path}
-    require_space(checkpoints_dir, sum(file.stat().st_size for file in files.values()))
+    require_space(checkpoints_dir, total_size(files))
     with appear(destination) as partial:
+        meter = Meter(tell, "copying", total_size(files))
         if found.kind == "folder":
             for relative, file in files.items():
                 (partial / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, partial / relative)
+                copy(file, partial / relative, meter)
         else:
-            shutil.copyfile(path, partial)
+            copy(path, partial, meter)
         if found.family != "cascade":  # whose model_index.json has the hashes
-            _write_manifest(path, origin, destination, partial, prediction_type)
+            manifest = _manifest(path, origin, destination, partial, prediction_type=prediction_type, tell=tell)
+            write_manifest(partial / MANIFEST if partial.is_dir() else manifest_file(destination), manifest)
     return destination
 
 
-def _locate(source: str) -> tuple[Path, str]:
+def _locate(source: str, checkpoints_dir: Path, tell: Tell) -> tuple[Path, str]:
     """The path of a source, and how the manifest names it: a hub id with its commit, or a name."""
-    path = Path(source)
+    here = (checkpoints_dir / source, checkpoints_dir / f"{source}.safetensors", checkpoints_dir / LORAS / source)
+    path = next((path for path in (Path(source), *here) if path.exists()), Path(source))
     if path.exists() or not hub.is_hub_id(source):
         return path, path.resolve().name
-    snapshot = hub.fetch(source)
+    snapshot = hub.fetch(source, tell)
     return snapshot.path, f"{snapshot.repository}@{snapshot.revision}"
+
+
+def _adopt(found: Found, origin: str, prediction_type: str | None, tell: Tell) -> None:
+    """Give a checkpoint that somebody put into the folder a manifest, so that its files are known by their hashes."""
+    path = found.path
+    if found.family == "cascade" or (read_manifest(path) and prediction_type is None):
+        return
+    try:
+        write_manifest(
+            manifest_file(path), _manifest(path, origin, path, path, prediction_type=prediction_type, tell=tell)
+        )
+    except OSError as error:
+        raise CheckpointError(f"{manifest_file(path)} cannot be written: {error.strerror or error}.") from error
 
 
 def _name_of(origin: str) -> str:
     return origin.partition("@")[0].rpartition("/")[2].removesuffix(".safetensors")
+
+
+def _called(path: Path) -> str:
+    return path.name.removesuffix(".safetensors")
 
 
 def _destination(found: Found, checkpoints_dir: Path, name: str) -> Path:
@@ -90,14 +119,17 @@ def _destination(found: Found, checkpoints_dir: Path, name: str) -> Path:
     return taken[0] if found.kind == "folder" else taken[1]
 
 
-def _write_manifest(path: Path, origin: str, destination: Path, partial: Path, prediction_type: str | None) -> None:
+def _manifest(
+    path: Path, origin: str, destination: Path, partial: Path, *, prediction_type: str | None, tell: Tell
+) -> Manifest:
     """What the source's manifest says, or else its model card, with the hashes of what was copied."""
     folder = partial.is_dir()
-    hashes = {name if folder else destination.name: sha256(file) for name, file in list_files(partial).items()}
+    copied = list_files(partial)
+    meter = Meter(tell, "hashing", total_size(copied))
+    hashes = {name if folder else destination.name: sha256(file, meter) for name, file in copied.items()}
     card = licence_of(path if folder else path.parent)
     before = read_manifest(path) or Manifest(name="", source=origin, licence=card)
     defaults = before.defaults
     if prediction_type is not None:
         defaults = msgspec.structs.replace(defaults, prediction_type=prediction_type)
-    manifest = msgspec.structs.replace(before, name=destination.stem, defaults=defaults, files=hashes)
-    write_manifest(partial / MANIFEST if folder else manifest_file(destination), manifest)
+    return msgspec.structs.replace(before, name=_called(destination), defaults=defaults, files=hashes)

@@ -1,4 +1,4 @@
-"""`t2i checkpoints list | info | add | verify | convert`."""
+"""`t2i checkpoints list | info | add | remove | verify | convert`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         help="what the network predicts, where the file cannot tell",
     )
     add.set_defaults(run=_add)
+    remove = actions.add_parser("remove", help="delete a checkpoint or a LoRA from the folder of checkpoints")
+    remove.add_argument("name")
+    remove.add_argument("--lora", action="store_true", help="the name is that of a LoRA")
+    _add_folder(remove, required=True)
+    remove.set_defaults(run=_remove)
     verify = actions.add_parser("verify", help="compare every file with its hash, and print every problem")
-    verify.add_argument("checkpoint", help="a name, a folder or a file")
+    verify.add_argument("checkpoint", nargs="?", help="a name, a folder or a file (default: each there is)")
     _add_folder(verify)
     verify.set_defaults(run=_verify)
     convert = actions.add_parser("convert", help="write a single file, or a folder in another precision, as a folder")
@@ -47,15 +52,15 @@ def _add_folder(parser: argparse.ArgumentParser, *, required: bool = False) -> N
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from t2i.checkpoints import available, describe
+    from t2i.checkpoints.shelf import survey
 
-    for name, path in available(arguments.dir).items():
-        try:
-            info = describe(path)
-        except CheckpointError as error:
-            print(f"{name:20} {'':9}  cannot be loaded: {error}")
-        else:
-            print(f"{name:20} {info.parameters / 1e6:7.1f} M  {info.description}")
+    shelf = survey(arguments.dir)
+    for info in shelf.checkpoints:
+        print(f"{info.name:20} {info.parameters / 1e6:7.1f} M  {info.description}")
+    for lora in shelf.loras:
+        print(f"{lora.name:20} {lora.size / 1e6:7.1f} MB LoRA for {lora.family or 'an unknown family'}")
+    for damaged in shelf.damaged:
+        print(f"{damaged.name:20} {'':9}  cannot be loaded: {damaged.problem}")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -69,24 +74,49 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _add(arguments: argparse.Namespace) -> None:
     from t2i.checkpoints.add import add
+    from t2i.checkpoints.progress import shown
 
-    print(add(arguments.source, arguments.dir, arguments.name, prediction_type=arguments.prediction))
+    with shown() as tell:
+        added = add(arguments.source, arguments.dir, arguments.name, prediction_type=arguments.prediction, tell=tell)
+    print(added)
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    from t2i.checkpoints.shelf import remove
+
+    remove(arguments.name, arguments.dir, lora=arguments.lora)
+    print(f"{arguments.name} is deleted")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from t2i.checkpoints import resolve
+    from t2i.checkpoints import available, resolve
+
+    wanted = [arguments.checkpoint] if arguments.checkpoint else list(available(arguments.dir))
+    problems = 0
+    for name in wanted:
+        problems += _print_problems(Path(name).name, resolve(name, arguments.dir))
+    if problems:
+        what = arguments.checkpoint or "The folder"
+        raise CheckpointError(f"{Path(what).name} has {problems} problem{'s' if problems > 1 else ''}.")
+
+
+def _print_problems(name: str, path: Path) -> int:
+    """How many there are."""
     from t2i.checkpoints.detect import detect
     from t2i.checkpoints.files import verify
+    from t2i.checkpoints.progress import shown
 
-    path = resolve(arguments.checkpoint, arguments.dir)
-    problems = verify(path)
-    if not problems:
-        detect(path)
-        print(f"{path.name}: every file is as it should be")
-        return
+    try:
+        with shown() as tell:
+            problems = verify(path, tell)
+        if not problems:
+            detect(path)
+            print(f"{name}: every file is as it should be")
+    except CheckpointError as error:
+        problems = [str(error)]
     for problem in problems:
         print(problem)
-    raise CheckpointError(f"{path.name} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.")
+    return len(problems)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

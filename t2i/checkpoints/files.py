@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from t2i.api import MAX_GUIDANCE_SCALE, MAX_SIDE, MAX_STEPS, SAMPLERS, CheckpointError
+from t2i.checkpoints.transfer import Meter, Tell, sha256, silent, total_size
 
 MANIFEST = "t2i.json"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -151,13 +152,13 @@ def appear(destination: Path) -> Iterator[Path]:
     partial = destination.with_name(f".{destination.name}.partial")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
+        delete(partial)
         yield partial
         partial.rename(destination)
     except OSError as error:
         raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}.") from error
     finally:
-        _remove(partial)
+        delete(partial)
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -166,11 +167,6 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise CheckpointError(f"{needed / 1e9:.1f} GB are needed in {folder}, and {free / 1e9:.1f} GB are free.")
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def identity(path: Path) -> str:
@@ -210,9 +206,9 @@ def write_manifest(file: Path, manifest: Manifest) -> None:
     file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
-def verify(path: Path) -> list[str]:
+def verify(path: Path, tell: Tell = silent) -> list[str]:
     """One sentence for everything that is wrong with the files of a checkpoint; nothing is loaded."""
-    return [*_headers_that_lie(path), *_files_that_changed(path)]
+    return [*_headers_that_lie(path), *_files_that_changed(path, tell)]
 
 
 def _headers_that_lie(path: Path) -> Iterator[str]:
@@ -224,7 +220,7 @@ def _headers_that_lie(path: Path) -> Iterator[str]:
                 yield str(error).replace(file.name, name, 1)
 
 
-def _files_that_changed(path: Path) -> Iterator[str]:
+def _files_that_changed(path: Path, tell: Tell) -> Iterator[str]:
     try:
         manifest = read_manifest(path)
         expected = manifest.files if manifest else _cascade_files(path)
@@ -232,10 +228,11 @@ def _files_that_changed(path: Path) -> Iterator[str]:
         yield str(error)
         return
     there = list_files(path)
+    meter = Meter(tell, "checking", total_size({name: there[name] for name in expected if name in there}))
     for name, digest in expected.items():
         if name not in there:
             yield f"{path.name} is incomplete: {name} is missing."
-        elif sha256(there[name]) != digest:
+        elif sha256(there[name], meter) != digest:
             yield f"{path.name} is damaged: {name} is not the file that was saved."
     if expected:
         for name in there.keys() - expected.keys() - {"model_index.json"}:
@@ -250,8 +247,9 @@ def _cascade_files(path: Path) -> dict[str, str]:
     return files
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def delete(path: Path) -> None:
+    """A file, a folder with all that is in it, or nothing."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

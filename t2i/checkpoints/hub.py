@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from t2i.api import CheckpointError
 from t2i.checkpoints.detect import detect
 from t2i.checkpoints.files import require_space, variant
+from t2i.checkpoints.transfer import Tell, silent
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+WATCH_SECONDS = 0.5
 _TEXT_SUFFIXES = (".json", ".txt", ".model")
 
 
@@ -29,10 +33,12 @@ def is_hub_id(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None
 
 
-def fetch(hub_id: str) -> Snapshot:
-    """Raises CheckpointError where the hub knows no such model, cannot be reached, or where it cannot be loaded."""
+def fetch(hub_id: str, tell: Tell = silent) -> Snapshot:
+    """From the cache, else downloaded; what an earlier try has left is not downloaded again.
+
+    Raises CheckpointError where the hub knows no such model, cannot be reached, or where it cannot be loaded."""
     repository, _, revision = hub_id.partition("@")
-    return _cached(repository, revision) or _download(repository, revision)
+    return _cached(repository, revision) or _download(repository, revision, tell)
 
 
 def wanted_files(sizes: Mapping[str, int], repository: str) -> list[str]:
@@ -77,7 +83,7 @@ def _cached(repository: str, revision: str) -> Snapshot | None:
     return Snapshot(path, repository, folder.name)
 
 
-def _download(repository: str, revision: str) -> Snapshot:
+def _download(repository: str, revision: str, tell: Tell) -> Snapshot:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -85,8 +91,11 @@ def _download(repository: str, revision: str) -> Snapshot:
         info = HfApi().model_info(repository, revision=revision or None, files_metadata=True)
         sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
         wanted = wanted_files(sizes, repository)
-        require_space(Path(constants.HF_HUB_CACHE), sum(sizes[name] for name in wanted))
-        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
+        cache = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+        total = sum(sizes[name] for name in wanted)
+        require_space(cache, total - _size_of(cache / "blobs"))
+        with _watched(cache / "blobs", total, tell):
+            folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
     except CheckpointError:
         raise
     except GatedRepoError as error:
@@ -105,6 +114,35 @@ def _download(repository: str, revision: str) -> Snapshot:
             "and the hub cannot be reached."
         ) from error
     return Snapshot(_entry(folder), repository, folder.name)
+
+
+@contextmanager
+def _watched(blobs: Path, total: int, tell: Tell) -> Iterator[None]:
+    """Tell how many bytes have come, as seen on the disk: the hub's client says so only to bars of its own."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            tell("downloading", min(_size_of(blobs), total), total)
+
+    tell("downloading", min(_size_of(blobs), total), total)
+    watcher = threading.Thread(target=watch, name="download watcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the files in a folder, which may change meanwhile or not be there."""
+    size = 0
+    with suppress(OSError):
+        for file in folder.iterdir():
+            with suppress(OSError):
+                size += file.stat().st_size
+    return size
 
 
 def _entry(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,9 @@ from typing import Protocol
 import msgspec
 
 from t2i.api import (
+    Accomplished,
     Admitted,
+    Advanced,
     Cancel,
     Cancelled,
     CheckpointInfo,
@@ -26,6 +28,8 @@ from t2i.api import (
     Drain,
     EngineCrashed,
     EngineError,
+    Errand,
+    ErrandEvent,
     Event,
     Failed,
     GenerationRequest,
@@ -38,6 +42,9 @@ from t2i.api import (
     Prefetch,
     Progress,
     RequestEvent,
+    Settle,
+    Shelf,
+    Shelved,
     Submit,
     validate,
 )
@@ -60,6 +67,12 @@ class Engine(Protocol):
     def checkpoints(self) -> tuple[CheckpointInfo, ...]:
         """Checkpoints it can load; empty before it was ready for the first time."""
 
+    def shelf(self) -> Shelf:
+        """Those, the LoRAs, and what is damaged."""
+
+    def weights(self) -> Mapping[str, int]:
+        """Bytes on the device of every checkpoint that was loaded since it was started."""
+
     async def wait_ready(self) -> None:
         """Return once it takes work. Raises EngineError when it was closed or drained."""
 
@@ -72,10 +85,12 @@ class Engine(Protocol):
         preview_every: int = 2,
         user: str = "",
         draft: bool = False,
+        trial: bool = False,
     ) -> AsyncIterator[RequestEvent]:
         """Stream the events of one request; the last is Done, Failed or Cancelled.
 
-        The engine shares the device between users, and draws drafts first.
+        The engine shares the device between users, and draws drafts first. With `trial` the checkpoint is read anew for
+        this request alone and a picture without anything on it fails; call `settle` afterwards, whatever came of it.
 
         Raises EngineCrashed when the engine stops in between, and a retryable EngineError when it takes no work now.
         Closing the iterator early cancels the request.
@@ -83,6 +98,18 @@ class Engine(Protocol):
 
     async def cancel(self, request_id: str) -> None:
         """Ask for the request to end with Cancelled; one that is unknown or all but done is left alone."""
+
+    async def settle(self, checkpoint: str, *, keep: bool) -> None:
+        """End a trial: all requests go to the model that was tried from now on, or it is let go."""
+
+    def run_errand(self, errand: Errand) -> AsyncIterator[ErrandEvent]:
+        """Stream how far an errand is; the last event is Accomplished or Failed, and by then `shelf` is up to date.
+
+        Raises EngineCrashed when the engine stops in between, and a retryable EngineError when it takes no work now.
+        """
+
+    async def prefetch(self, checkpoint: str) -> None:
+        """Have a checkpoint loaded that will soon be wanted, if there is room beside those in use."""
 
     async def drain(self) -> None:
         """Take no more work, let what is in flight end, and stop."""
@@ -133,10 +160,13 @@ class LocalEngine(Engine):
         self._draining = False
         self._problem = "The image engine is not started."
         self._capacity = 0
-        self._checkpoints: tuple[CheckpointInfo, ...] = ()
+        self._shelf = Shelf()
         self._loaded: tuple[str, ...] = ()
+        self._weights: dict[str, int] = {}
         self._flights: dict[str, asyncio.Queue[RequestEvent | EngineCrashed]] = {}
         """Where the events of each request go that has not ended."""
+        self._errands: dict[str, asyncio.Queue[ErrandEvent | EngineCrashed]] = {}
+        """The same for errands, which take up no slot."""
 
     async def start(self) -> None:
         """Begin to start the worker; `wait_ready` returns when it takes work."""
@@ -177,7 +207,13 @@ class LocalEngine(Engine):
         return self._loaded
 
     def checkpoints(self) -> tuple[CheckpointInfo, ...]:
-        return self._checkpoints
+        return self._shelf.checkpoints
+
+    def shelf(self) -> Shelf:
+        return self._shelf
+
+    def weights(self) -> Mapping[str, int]:
+        return self._weights
 
     async def wait_ready(self) -> None:
         if self._supervisor is None:
@@ -199,6 +235,7 @@ class LocalEngine(Engine):
         preview_every: int = 2,
         user: str = "",
         draft: bool = False,
+        trial: bool = False,
     ) -> AsyncIterator[RequestEvent]:
         if problem := self.problem:
             raise EngineError(problem, code="unavailable", retryable=True)
@@ -215,6 +252,7 @@ class LocalEngine(Engine):
                     preview_every=preview_every,
                     user=user,
                     draft=draft,
+                    trial=trial,
                 )
             )
         except (InvalidRequest, ProtocolError) as error:
@@ -238,8 +276,29 @@ class LocalEngine(Engine):
         if request_id in self._flights and self._worker is not None:
             self._worker.send(Cancel(request_id=request_id))
 
+    async def settle(self, checkpoint: str, *, keep: bool) -> None:
+        # A worker that has ended has nothing on trial any more.
+        if self.problem is None and self._worker is not None:
+            self._worker.send(Settle(checkpoint=checkpoint, keep=keep))
+
+    async def run_errand(self, errand: Errand) -> AsyncIterator[ErrandEvent]:
+        if problem := self.problem:
+            raise EngineError(problem, code="unavailable", retryable=True)
+        assert self._worker is not None
+        events = self._errands[errand.request_id] = asyncio.Queue()
+        self._worker.send(errand)
+        try:
+            while True:
+                event = await events.get()
+                if isinstance(event, EngineCrashed):
+                    raise event
+                yield event
+                if isinstance(event, Accomplished | Failed):
+                    return
+        finally:
+            self._errands.pop(errand.request_id, None)
+
     async def prefetch(self, checkpoint: str) -> None:
-        """Have a checkpoint loaded that will soon be wanted, if there is room beside those in use."""
         if self.problem is None and self._worker is not None:
             self._worker.send(Prefetch(checkpoint=checkpoint))
 
@@ -301,15 +360,19 @@ class LocalEngine(Engine):
 
     def _greet(self, hello: Hello) -> None:
         self._capacity = hello.capacity
-        self._checkpoints = hello.checkpoints
-        self._loaded = hello.loaded
+        self._shelf = hello.shelf
+        self._loaded, self._weights = hello.loaded, hello.weights
         self._ready.set()
         logger.info("The image engine is ready on %s with %s.", hello.device, ", ".join(hello.loaded))
 
     def _take(self, event: Event) -> None:
         match event:
             case Loaded():
-                self._loaded = event.checkpoints
+                self._loaded, self._weights = event.checkpoints, event.weights
+            case Shelved():
+                self._shelf = event.shelf
+            case Advanced() | Accomplished() | Failed() if errand := self._errands.get(event.request_id):
+                errand.put_nowait(event)
             case Done() | Failed() | Cancelled():
                 if events := self._flights.pop(event.request_id, None):
                     events.put_nowait(event)
@@ -320,9 +383,10 @@ class LocalEngine(Engine):
     async def _bury(self) -> None:
         self._ready.clear()
         self._loaded = ()
-        for events in self._flights.values():
+        for events in (*self._flights.values(), *self._errands.values()):
             events.put_nowait(EngineCrashed())
         self._flights.clear()
+        self._errands.clear()
         if self._worker is not None:
             await self._worker.kill()
             self._worker = None

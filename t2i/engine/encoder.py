@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
-from t2i.api import Done, Event, Progress
+from t2i.api import Done, EngineError, Event, ImageReady, Progress
 from t2i.engine import runner
 from t2i.engine.failures import failure
 from t2i.engine.flight import Flight
+from t2i.imaging.judge import is_flat
 
 PREVIEW_SHARE = 0.03
 """Of the time that one processor has, for previews: where steps are quick, not every one of them is worth a look."""
@@ -86,8 +87,16 @@ class Encoder:
         try:
             for image in runner.results(flight.model, flight.job):
                 self._emit(image)
+                if flight.submit.trial:
+                    _require_something(image, flight.submit.checkpoint)
             self._emit(Done(request_id=flight.request_id, seconds=time.monotonic() - flight.started))
         except Exception as error:
             self._emit(failure(flight.request_id, error))
         finally:
             then()
+
+
+def _require_something(image: ImageReady, checkpoint: str) -> None:
+    """Raises EngineError for a picture that is of one colour all over, as broken weights draw."""
+    if is_flat(image.png):
+        raise EngineError(f"{checkpoint} draws nothing but one colour.", code="numerics")

@@ -9,6 +9,7 @@ from itertools import accumulate
 from t2i.api import Submit
 from t2i.engine import runner
 from t2i.engine.calibration import Calibration, Key
+from t2i.engine.models import key_of
 from t2i.families.pipeline import AnyModel
 
 
@@ -17,6 +18,8 @@ class Flight:
 
     def __init__(self, submit: Submit, model: AnyModel, job: runner.Job, calibration: Calibration) -> None:
         self.submit = submit
+        self.key = key_of(submit)
+        """Under which the model is known that draws it."""
         self.request_id = submit.request_id
         self.model = model
         self.job = job
@@ -30,7 +33,7 @@ class Flight:
 
     @property
     def group(self) -> Hashable:
-        return self.submit.checkpoint, self.job.group
+        return self.key, self.job.group
 
     @property
     def kind(self) -> Key:

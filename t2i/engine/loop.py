@@ -18,14 +18,14 @@ from t2i.engine.calibration import Calibration
 from t2i.engine.encoder import Encoder
 from t2i.engine.failures import failure
 from t2i.engine.flight import Flight
-from t2i.engine.models import Models
+from t2i.engine.models import Models, key_of
 from t2i.engine.scheduler import Room, Scheduler
 from t2i.families.pipeline import AnyModel
 
 
 class StepLoop:
-    """`submit`, `cancel`, `pause`, `resume`, `prefetch` and `drain` may be called from any thread; `emit` is called
-    from several.
+    """`submit`, `cancel`, `pause`, `resume`, `settle`, `forget`, `prefetch` and `drain` may be called from any thread;
+    `emit` is called from several.
 
     `row_cap` bounds the rows of a shared forward until `calibration`, if there is any, knows what is best.
     """
@@ -49,7 +49,7 @@ class StepLoop:
         self._fits = recovery.Fits()
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._waiting: dict[str, list[Submit]] = {}
-        """Requests whose checkpoint is being loaded, by its name."""
+        """Requests whose model is being loaded, by its key."""
         self._flights: dict[str, Flight] = {}
         self._scheduler: Scheduler[Flight] = Scheduler()
         """All flights but those that are paused."""
@@ -69,6 +69,14 @@ class StepLoop:
 
     def resume(self, request_id: str) -> None:
         self._inbox.put(partial(self._resume, request_id))
+
+    def settle(self, checkpoint: str, *, keep: bool) -> None:
+        """End a trial, as `t2i.api.Settle` says."""
+        self._inbox.put(partial(self._settle, checkpoint, keep))
+
+    def forget(self, checkpoint: str) -> None:
+        """Its files are gone: requests in flight end on the model that they have."""
+        self._inbox.put(partial(self._forget, checkpoint))
 
     def prefetch(self, checkpoint: str) -> None:
         self._inbox.put(partial(self._prefetch, checkpoint))
@@ -108,40 +116,63 @@ class StepLoop:
     # --- what is posted -------------------------------------------------------------------------------------------
 
     def _accept(self, submit: Submit) -> None:
-        name = submit.checkpoint
+        key = key_of(submit)
         with self._answering(submit.request_id):
             if self._draining:
                 raise EngineError("The image engine is shutting down.", retryable=True)
             validate(submit.request)
-            if model := self._models.get(name):
+            if submit.trial:
+                self._models.drop_trial(submit.checkpoint)  # its files may have changed since
+            if model := self._models.get(key):
                 self._admit(submit, model)
-            elif name in self._waiting:
-                self._waiting[name].append(submit)
+            elif key in self._waiting:
+                self._waiting[key].append(submit)
             else:
-                self._await(name, self._models.load(name, busy=self._in_use))
-                self._waiting[name].append(submit)
+                self._await(key, self._models.load(key, busy=self._in_use))
+                self._waiting[key].append(submit)
+
+    def _settle(self, name: str, keep: bool) -> None:
+        if keep:
+            self._rename(name, self._models.keep_trial(name))
+            self._welcome(name)
+        else:
+            self._models.drop_trial(name)
+        self._tell_loaded()
+
+    def _forget(self, name: str) -> None:
+        self._rename(name, self._models.forget(name))
+        self._tell_loaded()
+
+    def _rename(self, name: str, retired: str | None) -> None:
+        """Requests in flight stay with the model they began with, under its new key."""
+        for flight in self._all_flights:
+            if retired and flight.key == name:
+                flight.key = retired
 
     def _prefetch(self, name: str) -> None:
         if future := self._models.prefetch(name, busy=self._in_use):
             self._await(name, future)
 
-    def _await(self, name: str, future: Future[AnyModel]) -> None:
-        self._waiting[name] = []
-        future.add_done_callback(lambda done: self._inbox.put(partial(self._loaded, name, done)))
+    def _await(self, key: str, future: Future[AnyModel]) -> None:
+        self._waiting[key] = []
+        future.add_done_callback(lambda done: self._inbox.put(partial(self._loaded, key, done)))
 
-    def _loaded(self, name: str, future: Future[AnyModel]) -> None:
-        waiting = self._waiting.pop(name)
+    def _loaded(self, key: str, future: Future[AnyModel]) -> None:
+        waiting = self._waiting.pop(key)
         if future.exception() is None:
-            self._models.add(name, future.result())
-            self._welcome(name)
-            self._emit(Loaded(checkpoints=self._models.loaded))
+            self._models.add(key, future.result())
+            self._welcome(key)
+            self._tell_loaded()
         for submit in waiting:
             with self._answering(submit.request_id):
                 self._admit(submit, future.result())
 
-    def _welcome(self, name: str) -> None:
-        if model := self._models.get(name):
-            self._calibration.welcome(name, model)
+    def _welcome(self, key: str) -> None:
+        if model := self._models.get(key):
+            self._calibration.welcome(key, model)
+
+    def _tell_loaded(self) -> None:
+        self._emit(Loaded(checkpoints=self._models.loaded, weights=self._models.weights))
 
     def _admit(self, submit: Submit, model: AnyModel) -> None:
         job = runner.admit(model, submit.request, submit.request_id)
@@ -188,7 +219,7 @@ class StepLoop:
 
     def _step(self, batch: list[Flight]) -> None:
         first = batch[0]
-        self._calibration.notice(first.submit.checkpoint, first.model, first.job)
+        self._calibration.notice(first.key, first.model, first.job)
         failures = recovery.step(first.model, [flight.job for flight in batch], first.kind, self._fits)
         self.ticks += 1
         self._scheduler.charge(batch)
@@ -214,8 +245,12 @@ class StepLoop:
 
     @property
     def _in_use(self) -> frozenset[str]:
-        """Checkpoints that must stay where they are."""
-        return frozenset(flight.submit.checkpoint for flight in [*self._flights.values(), *self._landing])
+        """Keys of the models that must stay where they are."""
+        return frozenset(flight.key for flight in self._all_flights)
+
+    @property
+    def _all_flights(self) -> list[Flight]:
+        return [*self._flights.values(), *self._landing]
 
     # --- failures -------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,9 @@
 """The checkpoints in memory: loaded when a request first needs one, by one thread, so that stepping never waits.
 
 Models that have to leave their device for others rest in main memory while there is room, and come back from there.
+
+A model goes by a key: the name of its checkpoint, but for those that no new request is to meet. A checkpoint on trial
+is "name/trial", and one that was replaced while requests were in flight is "name/retired1". No name has a slash.
 """
 
 from __future__ import annotations
@@ -8,13 +11,14 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import msgspec
 import torch
 
 from t2i import checkpoints
-from t2i.api import CheckpointError, CheckpointInfo, EngineError, Hardware
+from t2i.api import CheckpointError, EngineError, Hardware, Submit
 from t2i.checkpoints.registry import pick_device, pick_dtype
 from t2i.engine.residence import Residence
 from t2i.families.pipeline import AnyModel
@@ -23,6 +27,9 @@ DEVICE_SHARE = 0.6
 """Of a graphics card's memory for weights; the rest is for what a step computes."""
 MEMORY_SHARE = 0.5
 """Of the machine's memory for weights, those of models that compute there or those of models at rest."""
+
+_TRIAL = "trial"
+_RETIRED = "retired"
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -40,8 +47,13 @@ class _Load:
     future: Future[AnyModel] = field(default_factory=Future)
 
 
+def key_of(submit: Submit) -> str:
+    """Under which the model is known that a request is for."""
+    return f"{submit.checkpoint}/{_TRIAL}" if submit.trial else submit.checkpoint
+
+
 class Models:
-    """Loaded models by name. Not thread-safe: it belongs to the stepping thread, and has a loader thread of its own.
+    """Loaded models by their keys. Not thread-safe: it belongs to the stepping thread, and has a loader of its own.
 
     Whoever is used least recently leaves the device when another model needs the room, but never while it is `busy`:
     then the other one waits, and whoever asks anew for the busy one waits behind it. Budgets are bytes of weights:
@@ -74,29 +86,24 @@ class Models:
         self._leaving: frozenset[str] = frozenset()
         """Busy models that have to go next."""
         self._sizes: dict[str, int] = {}
+        self._retirements = count(1)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        return tuple(self._present)
+        """Checkpoints whose requests start at once."""
+        return tuple(key for key in self._present if "/" not in key)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Bytes of every checkpoint that was on the device."""
+        return {key: size for key, size in self._sizes.items() if "/" not in key}
 
     @property
     def resting_bytes(self) -> int:
         """Bytes of weights in main memory that rest there, or that are copies of what is on the device."""
         resting = sum(residence.size for residence in self._resting.values())
         return resting + sum(residence.copied for residence in self._present.values())
-
-    def describe(self) -> tuple[tuple[CheckpointInfo, ...], tuple[str, ...]]:
-        """What can be loaded, and one sentence for each checkpoint that is damaged."""
-        infos: list[CheckpointInfo] = []
-        problems: list[str] = []
-        for name, path in checkpoints.available(self._checkpoints_dir).items():
-            try:
-                # Requests name the folder, whatever the checkpoint calls itself.
-                infos.append(msgspec.structs.replace(checkpoints.describe(path), name=name))
-            except CheckpointError as error:
-                problems.append(str(error))
-        return tuple(infos), tuple(problems)
 
     def get(self, name: str) -> AnyModel | None:
         """The model when it is on the device and may stay there; that counts as a use."""
@@ -105,7 +112,7 @@ class Models:
         self._present[name] = residence = self._present.pop(name)
         return residence.model
 
-    def load(self, name: str, *, busy: frozenset[str] = frozenset()) -> Future[AnyModel]:
+    def load(self, key: str, *, busy: frozenset[str] = frozenset()) -> Future[AnyModel]:
         """Have a model brought to the device as soon as there is room; those named in `busy` stay. `add` the result.
 
         Raises CheckpointError at once when no checkpoint has that name, and through the future when it is damaged;
@@ -113,11 +120,12 @@ class Models:
         """
         # Only listed names are ever opened: a request must not read any path it likes.
         known = checkpoints.available(self._checkpoints_dir)
+        name = key.removesuffix(f"/{_TRIAL}")
         if name not in known:
             raise CheckpointError(f"There is no checkpoint {name!r}; there is {', '.join(known)}.")
         for other, residence in self._present.items():
             self._sizes[other] = residence.measure()
-        load = self._wanted[name] = _Load(name, known[name], self._size(name, known[name]), None)
+        load = self._wanted[key] = _Load(key, known[name], self._size(key, known[name]), None)
         self.settle(busy)
         return load.future
 
@@ -139,8 +147,37 @@ class Models:
         if self.resting_bytes > self._memory_budget:
             residence.forget_copy()
 
+    def keep_trial(self, name: str) -> str | None:
+        """Have what was tried answer to its name from now on. Returns the new key of the model that did before, if one
+        is on the device: it stays there as long as that key is busy."""
+        trial = f"{name}/{_TRIAL}"
+        retired = self.forget(name)
+        for place in (self._present, self._resting):
+            if trial in place:
+                place[name] = place.pop(trial)
+                self._sizes[name] = place[name].size
+        self._sizes.pop(trial, None)
+        return retired
+
+    def drop_trial(self, name: str) -> None:
+        """Let go of what was tried."""
+        self._drop(f"{name}/{_TRIAL}")
+
+    def forget(self, name: str) -> str | None:
+        """Have no new request meet the model that has this name now. Returns its new key, as `keep_trial` does."""
+        self._let_go(self._resting.pop(name, None))
+        self._sizes.pop(name, None)
+        if name not in self._present:
+            return None
+        retired = f"{name}/{_RETIRED}{next(self._retirements)}"
+        self._present[retired] = self._present.pop(name)
+        self._sizes[retired] = self._present[retired].size
+        return retired
+
     def settle(self, busy: frozenset[str]) -> None:
         """Begin to load what waits and fits now. To be called whenever a model may have ceased to be busy."""
+        for key in [key for key in self._present if f"/{_RETIRED}" in key and key not in busy]:
+            self._drop(key)
         self._coming = {name: load for name, load in self._coming.items() if not _failed(load.future)}
         self._leaving = frozenset()
         while self._wanted:
@@ -155,6 +192,17 @@ class Models:
                 return
             self._coming[load.name] = self._wanted.pop(load.name)
             self._loader.submit(self._bring, load)
+
+    def _drop(self, key: str) -> None:
+        if load := self._wanted.pop(key, None):
+            load.future.set_exception(EngineError(f"{key.partition('/')[0]} is not wanted any more."))
+        self._let_go(self._present.pop(key, None))
+        self._let_go(self._resting.pop(key, None))
+        self._sizes.pop(key, None)
+
+    def _let_go(self, residence: Residence | None) -> None:
+        if residence is not None:
+            self._loader.submit(residence.discard)
 
     # --- room -----------------------------------------------------------------------------------------------------
 
@@ -213,7 +261,8 @@ class Models:
                 model = self._read(load.path)
                 load.residence = Residence(model)
         except (MemoryError, torch.OutOfMemoryError):
-            message = f"There is not enough memory to load {load.name}: try again later, or use a smaller checkpoint."
+            name = load.name.partition("/")[0]
+            message = f"There is not enough memory to load {name}: try again later, or use a smaller checkpoint."
             load.residence = None
             load.future.set_exception(EngineError(message, code="memory", retryable=True))
         except BaseException as error:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from t2i.api import (
     PROTOCOL_VERSION,
+    Add,
     Cancel,
     Drain,
     Event,
@@ -31,12 +32,16 @@ from t2i.api import (
     Heartbeat,
     Hello,
     Prefetch,
+    Remove,
+    Settle,
     Submit,
     T2IError,
+    Verify,
 )
 from t2i.engine import protocol
 
 if TYPE_CHECKING:
+    from t2i.engine.keeper import Keeper
     from t2i.engine.loop import StepLoop
 
 REQUESTS_IN_FLIGHT = 16
@@ -89,9 +94,9 @@ async def serve(options: argparse.Namespace) -> NoReturn:
 
     code = 1
     try:
-        steps, hello = await asyncio.to_thread(start_up, options, emit)
+        steps, keeper, hello = await asyncio.to_thread(start_up, options, emit)
         emit(hello)
-        await first_to_end(run_in_thread(steps), obey(reader, steps, emit), heartbeat(steps, emit))
+        await first_to_end(run_in_thread(steps), obey(reader, steps, keeper, emit), heartbeat(steps, emit))
         code = 0
     except T2IError as error:
         writer.write(protocol.frame(Fatal(message=str(error))))
@@ -104,10 +109,12 @@ async def serve(options: argparse.Namespace) -> NoReturn:
     os._exit(code)
 
 
-def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tuple[StepLoop, Hello]:
+def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tuple[StepLoop, Keeper, Hello]:
     """Load the default checkpoint. Raises CheckpointError."""
     # Imported here, because torch takes seconds and the parent's death must be noticed from the first one on.
+    from t2i.checkpoints.shelf import survey
     from t2i.engine.calibration import Calibration, default_folder
+    from t2i.engine.keeper import Keeper
     from t2i.engine.loop import StepLoop
     from t2i.engine.models import Models
 
@@ -120,20 +127,22 @@ def start_up(options: argparse.Namespace, emit: Callable[[Event], None]) -> tupl
     )
     model = models.load(options.default).result()
     models.add(options.default, model)
-    infos, problems = models.describe()
-    for problem in problems:
-        logger.warning("%s", problem)
+    shelf = survey(options.checkpoints_dir)
+    for damaged in shelf.damaged:
+        logger.warning("%s", damaged.problem)
     kind = model.device.type
     hello = Hello(
         version=PROTOCOL_VERSION,
         device=str(model.device),
         capacity=REQUESTS_IN_FLIGHT,
-        checkpoints=infos,
+        shelf=shelf,
         loaded=models.loaded,
+        weights=models.weights,
     )
     rows = ROWS_PER_TICK[kind]
     calibration = Calibration(default_folder(), most_rows=rows)
-    return StepLoop(models, emit, row_cap=rows, calibration=calibration), hello
+    steps = StepLoop(models, emit, row_cap=rows, calibration=calibration)
+    return steps, Keeper(options.checkpoints_dir, emit, removed=steps.forget), hello
 
 
 async def run_in_thread(steps: StepLoop) -> None:
@@ -154,7 +163,7 @@ async def run_in_thread(steps: StepLoop) -> None:
     await ended
 
 
-async def obey(reader: asyncio.StreamReader, steps: StepLoop, emit: Callable[[Event], None]) -> None:
+async def obey(reader: asyncio.StreamReader, steps: StepLoop, keeper: Keeper, emit: Callable[[Event], None]) -> None:
     """Pass the parent's commands on until it closes the socket. Raises ProtocolError."""
     while True:
         try:
@@ -169,6 +178,10 @@ async def obey(reader: asyncio.StreamReader, steps: StepLoop, emit: Callable[[Ev
                 steps.submit(command)
             case Cancel(request_id=request_id):
                 steps.cancel(request_id)
+            case Settle(checkpoint=checkpoint, keep=keep):
+                steps.settle(checkpoint, keep=keep)
+            case Add() | Remove() | Verify():
+                keeper.run(command)
             case Prefetch(checkpoint=checkpoint):
                 steps.prefetch(checkpoint)
             case Drain():

@@ -82,6 +82,32 @@ def test_the_embedded_checkpoint_can_be_added_elsewhere(tmp_path: Path) -> None:
     assert describe(added).sha256 == describe(available()["embedded"]).sha256
 
 
+def test_what_lies_in_the_folder_already_gets_a_manifest_where_it_is(
+    single: Single, copy_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copy(single("sd21")[0], tmp_path / "found.safetensors")
+    copy_of("sd").rename(tmp_path / "v1.5")
+    before = everything_in(tmp_path)
+    assert add("found.safetensors", tmp_path) == tmp_path / "found.safetensors"
+    assert add("v1.5", tmp_path) == tmp_path / "v1.5"
+    assert set(everything_in(tmp_path)) - set(before) == {"found.t2i.json", "v1.5/t2i.json"}
+    for path in (tmp_path / "found.safetensors", tmp_path / "v1.5"):
+        manifest = read_manifest(path)
+        assert manifest is not None and manifest.files and manifest.name == path.name.removesuffix(".safetensors")
+        assert verify(path) == []
+
+
+def test_whoever_adds_hears_of_every_byte_once_a_stage(saved: Saved, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    add(saved("sd"), tmp_path, "mine", tell=lambda *word: told.append(word))
+    size = sum(
+        file.stat().st_size for file in (tmp_path / "mine").rglob("*") if file.name != "t2i.json" and file.is_file()
+    )
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["checking", "copying", "hashing"]
+    for stage in ("copying", "hashing"):
+        assert [(done, total) for name, done, total in told if name == stage][-1] == (size, size)
+
+
 def test_a_name_that_is_taken_is_refused(saved: Saved, single: Single, tmp_path: Path) -> None:
     add(saved("sd"), tmp_path, "mine")
     before = everything_in(tmp_path)
@@ -146,7 +172,9 @@ def hub(saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def test_a_model_of_the_hub_is_pinned_to_its_commit(hub: list[str], tmp_path: Path) -> None:
-    added = add("org/tiny", tmp_path / "checkpoints")
+    told: list[tuple[str, int, int]] = []
+    added = add("org/tiny", tmp_path / "checkpoints", tell=lambda *word: told.append(word))
+    assert told[0][0] == "downloading" and told[0][2] > 100_000
     manifest = read_manifest(added)
     assert manifest is not None
     assert (manifest.name, manifest.source) == ("tiny", f"org/tiny@{small_hub.COMMIT}")

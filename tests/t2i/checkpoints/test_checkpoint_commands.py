@@ -51,6 +51,28 @@ def test_verify_is_silent_about_nothing(folder: str, capsys: pytest.CaptureFixtu
     assert told.err == "t2i: mine has 2 problems.\n"
 
 
+def test_verify_without_a_name_looks_at_everything(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(folder) / "renamed.safetensors").write_bytes(b"\x80\x02}q\x00X\x05\x00\x00\x00")
+    assert main(["checkpoints", "verify", "--dir", folder]) == 1
+    told = capsys.readouterr()
+    assert [line.partition(":")[0] for line in told.out.splitlines()[:2]] == ["embedded", "mine"]
+    assert "renamed.safetensors is a pickle" in told.out
+    assert told.err == "t2i: The folder has 1 problem.\n"
+
+
+def test_remove_deletes_what_add_added_and_nothing_else(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checkpoints", "remove", "embedded", "--dir", folder]) == 1
+    assert main(["checkpoints", "remove", "lost", "--dir", folder]) == 1
+    assert main(["checkpoints", "remove", "mine", "--dir", folder]) == 0
+    told = capsys.readouterr()
+    assert told.out == "mine is deleted\n"
+    assert told.err.splitlines() == [
+        "t2i: The embedded checkpoint is a part of the program and stays.",
+        f"t2i: There is no checkpoint 'lost' in {folder}.",
+    ]
+    assert list(Path(folder).iterdir()) == []
+
+
 def test_convert_writes_a_folder(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "half")
     assert main(["checkpoints", "convert", "mine", out, "--dtype", "float16", "--dir", folder]) == 0

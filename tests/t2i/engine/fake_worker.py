@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from t2i.api import PROTOCOL_VERSION, Admitted, Cancel, Fatal, Heartbeat, Hello, Prefetch, Submit
+from t2i.api import PROTOCOL_VERSION, Admitted, Cancel, Fatal, Heartbeat, Hello, Prefetch, Shelf, Submit
 from t2i.engine import protocol
 
-HELLO = Hello(version=PROTOCOL_VERSION, device="fake", capacity=2, checkpoints=(), loaded=())
+HELLO = Hello(version=PROTOCOL_VERSION, device="fake", capacity=2, shelf=Shelf(), loaded=())
 
 
 async def obey(parent: socket.socket, notes: Path) -> None:

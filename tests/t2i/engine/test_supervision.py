@@ -23,6 +23,7 @@ from t2i.api import (
     GenerationRequest,
     Heartbeat,
     Hello,
+    Shelf,
 )
 from t2i.engine.client import LocalEngine, Supervision
 from t2i.engine.watchdog import Watchdog
@@ -95,7 +96,7 @@ async def test_an_open_circuit_closes_by_itself(tmp_path: Path) -> None:
     [
         ("crash", 20, "exit code 3"),
         ("explain", 20, "The checkpoint is damaged."),
-        ("old release", 20, "version 0 of the engine protocol"),
+        ("old release", 20, f"version {PROTOCOL_VERSION - 1} of the engine protocol"),
         ("too much", 20, "over the limit"),
         ("never ready", 0.5, "said nothing for 0.5 s"),
     ],
@@ -134,7 +135,7 @@ async def test_a_worker_that_hangs_in_a_step_is_killed_and_its_requests_may_be_t
 
 
 def hear(stall: float | None, device: str, ticks: Iterable[int], *, busy: bool = True) -> None:
-    hello = Hello(version=PROTOCOL_VERSION, device=device, capacity=2, checkpoints=(), loaded=())
+    hello = Hello(version=PROTOCOL_VERSION, device=device, capacity=2, shelf=Shelf(), loaded=())
     watchdog = Watchdog(hello, stall)
     for tick in ticks:
         watchdog.hear(Heartbeat(ticks=tick, busy=busy))
