@@ -7,6 +7,7 @@ pooled sentence vector added to the time embedding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,15 +54,34 @@ def build_network(
     )
 
 
+def start_from(unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> None:
+    """Take over the weights of a network like this one, which may see fewer channels beside the picture: those it did
+    not see say nothing at first. Raises ValueError for another kind of network."""
+    weights = dict(weights)
+    first = "conv_in.weight"
+    grown = torch.zeros_like(unet.conv_in.weight)
+    if first not in weights or weights[first].shape[1] > grown.shape[1]:
+        raise ValueError("its first layer is not one of this network")
+    grown[:, : weights[first].shape[1]] = weights[first]
+    try:
+        unet.load_state_dict(weights | {first: grown})
+    except RuntimeError as error:
+        raise ValueError("its layers are not those of this network") from error
+
+
 class BaseDenoiser:
-    """Predicts clean 64 px latents [n, 4, h, w] from noisy ones and text."""
+    """Predicts clean 64 px latents [n, 4, h, w] from noisy ones, text and, where the network was trained with them, a
+    collage of pictures to draw after, of the latents' shape; an empty one says nothing."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         self.unet = unet
         self.patch = _patch(unet)
         self.size: int = unet.config.sample_size * self.patch
+        self.sees_collages: bool = unet.config.in_channels > unet.config.out_channels
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
+    def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates, collage: Tensor | None = None) -> Tensor:
+        if self.sees_collages:
+            latents = torch.cat([latents, torch.full_like(latents, -1) if collage is None else collage], 1)
         packed = functional.pixel_unshuffle(latents, self.patch)
         return functional.pixel_shuffle(_forward(self.unet, packed, timesteps, text), self.patch)
 

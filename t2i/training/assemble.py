@@ -41,7 +41,7 @@ def _averaged(config_path: Path, text_encoder: Path) -> UNet2DConditionModel:
         config.network,
         resolution=config.resolution,
         text_dim=json.loads((text_encoder / "config.json").read_text())["hidden_size"],
-        condition_channels=TASKS[config.task].condition_channels,
+        condition_channels=TASKS[config.task].condition_channels(config.network.patch),
     )
     with safe_open(state, "pt") as file:
         unet.load_state_dict(

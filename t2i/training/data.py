@@ -1,28 +1,38 @@
-"""Training pictures: any folder of images with captions, and the compositions drawn from them on the fly.
+"""Training pictures: any folder of images with captions, and the scenes composed of them on the fly.
 
-Emoji show one thing each, so colours, hats and pairs are composed while training: every example is a pure function of
+Emoji show one thing each, so colours, hats, pairs and counts are composed while training, by the same rules that lay
+out what a prompt asks for. With each scene comes a collage of it: the same things by other hands, or bent and turned,
+roughly where they belong. The network learns to draw the scene after the collage. Every example is a pure function of
 (seed, position), which makes a resumed run see what an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from t2i.api import T2IError
+from t2i.families import collage
+from t2i.families.collage import COLOUR_WORDS, EYEWEAR, HEADWEAR, WHOLE, Box, Pixels
 
-COLOURS = {
-    "red": 0.0, "orange": 0.075, "yellow": 0.14, "green": 0.33, "teal": 0.48, "blue": 0.6, "purple": 0.76, "pink": 0.9,
-}  # fmt: skip
-"""Hue of each colour word, 0..1."""
-COLOUR_WORDS = {*COLOURS, "white", "black", "brown", "grey", "gold", "golden", "rainbow"}
-HATS = ("crown", "top hat")
+TINTS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "black", "white", "brown", "gold")
 SMILEYS, ANIMALS = 0, 3
 """Groups of the art whose faces can wear hats."""
+_COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+_BETWEEN = {
+    "next to": collage.SIDE_BY_SIDE, "and": collage.SIDE_BY_SIDE,
+    "above": collage.STACKED, "on top of": collage.STACKED,
+    "behind": collage.BEHIND_AND_BEFORE,
+}  # fmt: skip
+_IMAGES = (".png", ".webp", ".jpg", ".jpeg", ".gif", ".bmp")
 
 
 class DatasetError(T2IError):
@@ -31,146 +41,306 @@ class DatasetError(T2IError):
 
 @dataclass(frozen=True, slots=True)
 class Art:
-    """One picture: `pixels` [size, size, 4] uint8, colours premultiplied by alpha."""
+    """One picture, and the same thing `by_others`: pixels [size, size, 4] uint8, colours premultiplied by alpha."""
 
-    pixels: np.ndarray
+    pixels: Pixels
     label: str
-    names: tuple[str, ...]
-    group: int | None
-    colourful: bool
+    names: tuple[str, ...] = ()
+    group: int | None = None
+    by_others: tuple[Pixels, ...] = ()
+
+    @property
+    def noun(self) -> str:
+        """What people would call it."""
+        return self.label.removesuffix(" face") if self.group == ANIMALS else self.label
+
+
+class Example(NamedTuple):
+    """Premultiplied RGBA [h, w, 4] uint8, what it shows, and the collage [h, w, 4] it is to be drawn after."""
+
+    pixels: Pixels
+    caption: str
+    collage: Pixels
+
+
+class Batch(NamedTuple):
+    """Pixels and collages, float32 [n, 4, h, w] in -1..1, and captions."""
+
+    pixels: npt.NDArray[np.float32]
+    captions: list[str]
+    collages: npt.NDArray[np.float32]
 
 
 def load_folder(folder: Path, size: int) -> list[Art]:
-    """Read captions.jsonl (file, caption, optional tags and group) and its images, fitted into `size` pixels."""
-    listing = folder / "captions.jsonl"
-    if not listing.is_file():
-        raise DatasetError(f"{folder} holds no captions.jsonl: one JSON line per picture with 'file' and 'caption'.")
-    arts = []
-    for line in listing.read_text().splitlines():
-        entry = json.loads(line)
-        with Image.open(folder / "images" / entry["file"]) as image:
-            pixels = _fit(image.convert("RGBA"), size)
-        label = entry["caption"]
-        names = tuple(tag for tag in entry.get("tags", ()) if tag in label or len(tag) > 3)
-        arts.append(Art(pixels, label, names, entry.get("group"), _colourful(pixels)))
+    """The pictures of a folder, fitted into `size` pixels.
+
+    captions.jsonl names them, a line each (file in images/, caption, optional tags, group, and references, pictures of
+    the same thing by others in references/); without it, every picture is captioned by a .txt file of its name. Raises
+    DatasetError.
+    """
+    arts = [_read(folder, entry, size) for entry in _entries(folder)]
+    if not arts:
+        raise DatasetError(f"{folder} holds no captions.jsonl and no pictures with .txt captions beside them.")
     return arts
 
 
-def _fit(image: Image.Image, size: int) -> np.ndarray:
+def _entries(folder: Path) -> list[dict[str, object]]:
+    listing = folder / "captions.jsonl"
+    if listing.is_file():
+        try:
+            return [json.loads(line) for line in listing.read_text().splitlines() if line.strip()]
+        except ValueError as error:
+            raise DatasetError(f"{listing} is not one JSON object a line: {error}.") from error
+    pictures = sorted(file for file in folder.glob("*") if file.suffix.lower() in _IMAGES)
+    return [
+        {"file": str(file.resolve()), "caption": text.read_text().strip()}
+        for file in pictures
+        if (text := file.with_suffix(".txt")).is_file()
+    ]
+
+
+def _read(folder: Path, entry: dict[str, object], size: int) -> Art:
+    try:
+        label, tags = str(entry["caption"]), entry.get("tags") or ()
+        file, others = str(entry["file"]), entry.get("references") or ()
+    except KeyError as error:
+        raise DatasetError(f"A line of {folder}/captions.jsonl lacks {error}.") from error
+    assert isinstance(tags, Sequence) and isinstance(others, Sequence)
+    group = entry.get("group")
+    return Art(
+        _open(folder / "images" / file, size),  # an absolute path stays what it is
+        label,
+        tuple(tag for tag in tags if tag in label or len(tag) > 3),
+        group if isinstance(group, int) else None,
+        tuple(_open(folder / "references" / name, size) for name in others),
+    )
+
+
+def _open(file: Path, size: int) -> Pixels:
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGBA")
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read as a picture.") from error
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     canvas = Image.new("RGBA", (size, size))
     canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return np.asarray(canvas.convert("RGBa"), dtype=np.uint8).copy()
 
 
-def _colourful(pixels: np.ndarray) -> bool:
-    """Whether a hue tint would show: at least a third of the opaque pixels are saturated."""
-    opaque = pixels[pixels[..., 3] > 128]
-    if not len(opaque):
-        return False
-    spread = opaque[:, :3].max(1).astype(int) - opaque[:, :3].min(1)
-    return bool((spread > 50).mean() > 0.35)
+# --- scenes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A thing in a scene; `worn` as in `collage.Part`."""
+
+    art: Art
+    colour: str | None = None
+    box: Box = WHOLE
+    worn: str | None = None
+    flipped: bool = False
 
 
 class Composer:
-    """Draws example number `position` of the stream: premultiplied RGBA pixels in -1..1 and their caption."""
+    """Draws example number `position` of the stream."""
 
-    def __init__(self, arts: list[Art], seed: int, group_weights: dict[str, float] | None = None) -> None:
-        """`group_weights`: how often a group's art is drawn, 1 where it is not named."""
+    def __init__(
+        self,
+        arts: list[Art],
+        seed: int,
+        group_weights: dict[str, float] | None = None,
+        *,
+        collages: bool = True,
+        dropped: float = 0.15,
+    ) -> None:
+        """`group_weights`: how often a group's art is drawn, 1 where it is not named. `dropped`: the share of examples
+        whose collage is empty, so that the network draws without one too; without `collages` all are."""
         self._arts = arts
         self._seed = seed
+        self._dropped = dropped if collages else 1.0
         weights = np.array([(group_weights or {}).get(str(art.group), 1.0) for art in arts])
         self._weights = weights / weights.sum()
-        self._hats = [art for art in arts if art.label in HATS]
-        self._wearers = [art for art in arts if art.group in (SMILEYS, ANIMALS) and "face" in art.label]
-        self._things = [art for art in arts if art.group != SMILEYS]
+        self._wearables = [art for art in arts if art.label in (*HEADWEAR, *EYEWEAR)]
+        self._wearers = [art for art in arts if art.group in (SMILEYS, ANIMALS) and "face" in art.label] + [
+            art for art in arts if art.group == ANIMALS and "face" not in art.label
+        ]
+        self._groups = {art.group: [other for other in arts if other.group == art.group] for art in arts}
+        self._held_out = _HeldOut()
 
-    def batch(self, position: int, size: int) -> tuple[np.ndarray, list[str]]:
-        """`size` examples from `position` on: float32 [size, 4, h, w] and captions."""
-        pairs = [self.example(position + i) for i in range(size)]
-        pixels = np.stack([pixels for pixels, _ in pairs]).astype(np.float32) / 127.5 - 1
-        return pixels.transpose(0, 3, 1, 2), [caption for _, caption in pairs]
+    def batch(self, position: int, size: int) -> Batch:
+        """`size` examples from `position` on."""
+        examples = [self.example(position + i) for i in range(size)]
+        pixels, collages = (_to_network([getattr(one, name) for one in examples]) for name in ("pixels", "collage"))
+        return Batch(pixels, [one.caption for one in examples], collages)
 
-    def example(self, position: int) -> tuple[np.ndarray, str]:
+    def example(self, position: int) -> Example:
         rng = np.random.default_rng((self._seed, position))
+        pieces, caption = self._scene(rng)
+        size = pieces[0].art.pixels.shape[0]
+        pixels = draw([(piece, piece.art.pixels) for piece in pieces], size)
+        if rng.random() < self._dropped:
+            return Example(pixels, caption, np.zeros_like(pixels))
+        rough = [self._roughly(piece, rng) for piece in pieces if len(pieces) == 1 or rng.random() > 0.05]
+        return Example(pixels, caption, draw(rough, size))
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
+    def _scene(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
         kind = rng.random()
-        if kind < 0.05 and self._hats and self._wearers:
+        if kind < 0.14 and self._wearables and self._wearers:
             return self._wearing(rng)
-        if kind < 0.09 and self._things:
-            return self._side_by_side(rng)
-        art = self._arts[rng.choice(len(self._arts), p=self._weights)]
-        pixels, noun = art.pixels, _name(art, rng)
-        if rng.random() < 0.25 and art.colourful:
-            colour = list(COLOURS)[rng.integers(len(COLOURS))]
-            pixels, noun = tint(pixels, COLOURS[colour]), f"{colour} {_without_colour(art.label)}"
-        if rng.random() < 0.5:
-            pixels = pixels[:, ::-1]
-        return _jitter(pixels, rng), _phrase(noun, rng)
+        if kind < 0.25 and len(self._arts) > 1:
+            return self._together(rng)
+        if kind < 0.32:
+            return self._several(rng)
+        if kind < 0.36 and self._wearers and len(self._arts) > 1:
+            return self._holding(rng)
+        return self._single(rng)
 
-    def _wearing(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-        wearer = self._wearers[rng.integers(len(self._wearers))]
-        hat = self._hats[rng.integers(len(self._hats))]
-        size = wearer.pixels.shape[0]
-        canvas = np.zeros_like(wearer.pixels)
-        _place(canvas, wearer.pixels, size // 8, size - size * 3 // 4, size * 3 // 4)
-        _place(canvas, hat.pixels, size * 9 // 32, 0, size * 7 // 16)
-        noun = wearer.label.removesuffix(" face") if wearer.group == ANIMALS else wearer.label
-        return canvas, f"{_with_article(noun)} wearing a {hat.label}"
+    def _single(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
+        piece, noun = self._piece(rng, tinted=0.35)
+        return [replace(piece, box=_jittered(WHOLE, rng, shift=0.03, scale=0.04))], _phrase(noun, rng)
 
-    def _side_by_side(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-        left, right = (self._things[i] for i in rng.choice(len(self._things), 2, replace=False))
-        size = left.pixels.shape[0]
-        canvas = np.zeros_like(left.pixels)
-        half, top = size // 2, size // 4
-        if rng.random() < 0.5:
-            places, words = ((0, top), (half, top)), "next to"
+    def _wearing(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
+        wearer = _pick(self._wearers, rng)
+        allowed = [art for art in self._wearables if not self._held_out.worn(wearer.noun, art.label)]
+        if not allowed:
+            return self._single(rng)
+        worn = _pick(allowed, rng)
+        piece, noun = self._colour(wearer, rng, 0.2)
+        box = _jittered(collage.WEARER, rng, shift=0.03, scale=0.05)
+        where = "eyes" if worn.label in EYEWEAR else "head"
+        named = worn.label if worn.label in EYEWEAR else _with_article(worn.label)
+        pieces = [replace(piece, box=box), Piece(worn, worn=where)]
+        return pieces, f"{_with_article(noun)} {'wearing' if rng.random() < 0.8 else 'with'} {named}"
+
+    def _together(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
+        (one, first), (other, second) = (self._piece(rng, tinted=0.15) for _ in range(2))
+        if self._held_out.pair(one.art.noun, other.art.noun):
+            return self._single(rng)
+        words = list(_BETWEEN)[rng.integers(len(_BETWEEN))]
+        boxes = [_jittered(box, rng, shift=0.02, scale=0.05) for box in _BETWEEN[words]]
+        pieces = [replace(piece, box=box) for piece, box in zip((one, other), boxes, strict=True)]
+        return pieces, f"{_with_article(first)} {words} {_with_article(second)}"
+
+    def _several(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
+        piece, noun = self._piece(rng, tinted=0.25)
+        word = list(_COUNTS)[rng.choice(len(_COUNTS), p=(0.35, 0.3, 0.2, 0.08, 0.07))]
+        boxes = collage.SEVERAL[_COUNTS[word]]
+        return [replace(piece, box=_jittered(box, rng, 0.015, 0.04)) for box in boxes], f"{word} {_plural(noun)}"
+
+    def _holding(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
+        (holder, who), (held, what) = self._colour(_pick(self._wearers, rng), rng, 0.15), self._piece(rng, tinted=0.15)
+        pieces = [
+            replace(holder, box=_jittered(collage.HOLDER, rng, 0.02, 0.04)),
+            replace(held, box=_jittered(collage.HELD, rng, 0.03, 0.06)),
+        ]
+        return pieces, f"{_with_article(who)} holding {_with_article(what)}"
+
+    def _piece(self, rng: np.random.Generator, *, tinted: float) -> tuple[Piece, str]:
+        return self._colour(self._arts[rng.choice(len(self._arts), p=self._weights)], rng, tinted)
+
+    def _colour(self, art: Art, rng: np.random.Generator, tinted: float) -> tuple[Piece, str]:
+        """The art as it is, or now and then in another colour, and what it is called then."""
+        flipped = bool(rng.random() < 0.5)
+        if rng.random() >= tinted:
+            return Piece(art, flipped=flipped), _name(art, rng)
+        plain = _without_colour(art.noun)
+        colours = [colour for colour in TINTS if not self._held_out.colour(colour, plain)]
+        colour = colours[rng.integers(len(colours))]
+        return Piece(art, colour, flipped=flipped), f"{colour} {plain}"
+
+    # --- what it is drawn after ---------------------------------------------------------------------------------------
+
+    def _roughly(self, piece: Piece, rng: np.random.Generator) -> tuple[Piece, Pixels]:
+        art = piece.art
+        if rng.random() < 0.05:
+            art = _pick(self._groups[art.group], rng)
+        if art.by_others and rng.random() < 0.55:
+            pixels = art.by_others[rng.integers(len(art.by_others))]
         else:
-            places, words = ((top, 0), (top, half)), "above"
-        for art, (x, y) in zip((left, right), places, strict=True):
-            _place(canvas, art.pixels, x, y, half)
-        return canvas, f"{_with_article(left.label)} {words} {_with_article(right.label)}"
+            pixels = _bent(art.pixels, rng)
+        rough = replace(
+            piece,
+            box=_jittered(piece.box, rng, shift=0.03, scale=0.08),
+            colour=piece.colour if rng.random() < 0.92 else None,
+            flipped=piece.flipped if rng.random() < 0.85 else not piece.flipped,
+        )
+        return rough, pixels
 
 
-def tint(pixels: np.ndarray, hue: float) -> np.ndarray:
-    """Turn every saturated pixel of premultiplied [h, w, 4] uint8 art to one hue, keeping its light and shade."""
-    image = Image.fromarray(pixels, "RGBa").convert("RGBA")
-    hsv = np.asarray(image.convert("RGB").convert("HSV")).copy()
-    hsv[..., 0] = int(hue * 255)
-    tinted = Image.fromarray(hsv, "HSV").convert("RGB")
-    tinted.putalpha(image.getchannel("A"))
-    return np.asarray(tinted.convert("RGBa"))
+class _HeldOut:
+    """Combinations that are never composed."""
+
+    def __init__(self) -> None:
+        listed = tomllib.loads((Path(__file__).parent / "held_out.toml").read_text())
+        self._colours, self._worn = ({tuple(pair) for pair in listed[name]} for name in ("colours", "worn"))
+        self._pairs = {frozenset(pair) for pair in listed["pairs"]}
+
+    def colour(self, colour: str, noun: str) -> bool:
+        return any((colour, word) in self._colours for word in (noun, *noun.split()))
+
+    def worn(self, wearer: str, worn: str) -> bool:
+        return any((word, worn) in self._worn for word in (wearer, *wearer.split()))
+
+    def pair(self, one: str, other: str) -> bool:
+        return frozenset((one, other)) in self._pairs
 
 
-def _place(canvas: np.ndarray, pixels: np.ndarray, x: int, y: int, size: int) -> None:
-    """Composite `pixels`, scaled to `size`, over `canvas` at (x, y), in place."""
-    scaled = np.asarray(Image.fromarray(pixels, "RGBa").resize((size, size), Image.Resampling.BOX)).astype(np.float32)
-    region = canvas[y : y + size, x : x + size]
-    region[:] = np.clip(scaled + region * (1 - scaled[..., 3:] / 255), 0, 255).astype(np.uint8)
+def draw(pieces: Sequence[tuple[Piece, Pixels]], size: int) -> Pixels:
+    """One picture [size, size, 4] of these pieces, each with the pixels to draw it by, furthest behind first."""
+    canvas = np.zeros((size, size, 4), np.uint8)
+    for piece, pixels in pieces:
+        coloured = collage.tint(pixels, piece.colour) if piece.colour else pixels
+        turned = coloured[:, ::-1] if piece.flipped else coloured
+        collage.place(canvas, turned, collage.box_on(canvas, piece.worn) if piece.worn else piece.box)
+    return canvas
 
 
-def _jitter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shift by up to a thirty-second of the width; what leaves the frame is cut."""
-    reach = max(1, pixels.shape[0] // 32)
-    dx, dy = rng.integers(-reach, reach + 1, 2)
-    shifted = np.zeros_like(pixels)
-    height, width = pixels.shape[:2]
-    shifted[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = pixels[
-        max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)
-    ]
-    return shifted
+def _bent(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Turned by up to 12 degrees, sheared and scaled a little: no copy of what is to be drawn."""
+    size = len(pixels)
+    angle, shear = rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12)
+    sx, sy = rng.uniform(0.9, 1.15, 2)
+    matrix = np.array([[np.cos(angle) * sx, -np.sin(angle) + shear], [np.sin(angle), np.cos(angle) * sy]])
+    offset = (size / 2) * (1 - matrix.sum(1))
+    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
+    image = Image.fromarray(np.ascontiguousarray(pixels), "RGBa")
+    return np.asarray(image.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+
+
+def _jittered(box: Box, rng: np.random.Generator, shift: float, scale: float) -> Box:
+    dx, dy = rng.uniform(-shift, shift, 2)
+    side = box.side * (1 + rng.uniform(-scale, scale))
+    return Box(box.left + dx + (box.side - side) / 2, box.top + dy + (box.side - side) / 2, side)
+
+
+def _to_network(pictures: list[Pixels]) -> npt.NDArray[np.float32]:
+    stacked = np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32)
+    return np.ascontiguousarray(stacked / np.float32(127.5) - 1)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _pick(arts: list[Art], rng: np.random.Generator) -> Art:
+    return arts[rng.integers(len(arts))]
 
 
 def _name(art: Art, rng: np.random.Generator) -> str:
     """The label, now and then with a tag beside it, as people would add a word."""
-    if art.names and rng.random() < 0.15:
+    if art.names and rng.random() < 0.12:
         return f"{art.label}, {art.names[rng.integers(len(art.names))]}"
-    if art.label.endswith(" face") and art.group == ANIMALS and rng.random() < 0.5:
-        return art.label.removesuffix(" face")
-    return art.label
+    return art.noun if rng.random() < 0.7 else art.label
 
 
-def _without_colour(label: str) -> str:
-    return " ".join(word for word in label.split() if word not in COLOUR_WORDS) or label
+def _without_colour(noun: str) -> str:
+    return " ".join(word for word in noun.split() if word not in COLOUR_WORDS) or noun
+
+
+def _plural(noun: str) -> str:
+    return noun if noun.endswith("s") else noun + ("es" if noun.endswith(("x", "ch", "sh")) else "s")
 
 
 def _with_article(noun: str) -> str:

@@ -18,12 +18,12 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2i.api import T2IError
 from t2i.families.model import TextStates
-from t2i.families.networks import NetworkShape, build_network
+from t2i.families.networks import NetworkShape, build_network, start_from
 from t2i.families.text import TextEncoder
 from t2i.training.data import Composer, load_folder
 from t2i.training.tasks import TASKS
@@ -44,6 +44,8 @@ class Config:
     batch_size: int
     steps: int
     network: NetworkShape
+    init: str | None = None
+    """Folder of a network to start from, which may see fewer channels; None starts from nothing."""
     learning_rate: float = 8e-4
     warmup: int = 200
     ema_decay: float = 0.999
@@ -75,15 +77,19 @@ class Trainer:
         self.task = TASKS[config.task]
         torch.manual_seed(config.seed)
         data = Path(config.data)
-        self.composer = Composer(load_folder(data, config.resolution), config.seed, config.group_weights)
+        arts = load_folder(data, config.resolution)
+        self.composer = Composer(arts, config.seed, config.group_weights, collages=self.task.collages)
         self.encoder = TextEncoder(data / "text_encoder", torch.device("cpu"))
         self.unet = build_network(
             config.network,
             resolution=config.resolution,
             text_dim=self.encoder.dim,
-            condition_channels=self.task.condition_channels,
+            condition_channels=self.task.condition_channels(config.network.patch),
         ).to(memory_format=torch.channels_last)
-        _zero_last_layer(self.unet)
+        if config.init is None:
+            _zero_last_layer(self.unet)
+        else:
+            _take_over(self.unet, Path(config.init))
         self.ema = {name: weight.detach().clone() for name, weight in self.unet.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True
@@ -121,13 +127,13 @@ class Trainer:
         config = self.config
         # Every random choice of a step comes from (seed, step), so resuming needs no generator state.
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        pixels, captions = self.composer.batch(self.step * config.batch_size, config.batch_size)
+        pixels, captions, collages = self.composer.batch(self.step * config.batch_size, config.batch_size)
         dropped = torch.rand(len(captions), generator=generator) < config.caption_dropout
         text = self._encode(["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)])
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = self.task.loss(self.unet, torch.from_numpy(pixels), text, generator)
+            loss = self.task.loss(self.unet, torch.from_numpy(pixels), torch.from_numpy(collages), text, generator)
         if not torch.isfinite(loss):
             raise TrainingError(f"The loss is {loss.item()} at step {self.step}; lower the learning rate and resume.")
         self.optimizer.zero_grad(set_to_none=True)
@@ -164,12 +170,12 @@ class Trainer:
         current = {name: weight.clone() for name, weight in self.unet.state_dict().items()}
         self.unet.load_state_dict(self.ema)
         generator = torch.Generator().manual_seed(self.config.seed)
-        pixels, captions = self.composer.batch(0, len(prompts))
-        words = prompts if self.task.condition_channels == 0 else captions
-        text, empty = self.encoder.encode(words), self.encoder.encode([""] * len(words))
-        drawn = self.task.sample(self.unet, torch.from_numpy(pixels), text, empty, generator)
+        pixels, captions, collages = self.composer.batch(0, len(prompts))
+        text, empty = self.encoder.encode(captions), self.encoder.encode([""] * len(captions))
+        shown = torch.from_numpy(pixels), torch.from_numpy(collages)
+        drawn = self.task.sample(self.unet, *shown, text, empty, generator)
         self.unet.load_state_dict(current)
-        _sheet(drawn).save(path)
+        _sheet(torch.cat([*shown, drawn])).save(path)
 
     # --- saving and resuming -----------------------------------------------------------------------------------------
 
@@ -217,6 +223,15 @@ def _in_layout_of(unet: UNet2DConditionModel, adam: dict[int, dict[str, Tensor]]
         for name in ("exp_avg", "exp_avg_sq"):
             adam[index][name] = torch.empty_like(weight).copy_(adam[index][name])
     return adam
+
+
+def _take_over(unet: UNet2DConditionModel, folder: Path) -> None:
+    shards = sorted(folder.glob("*.safetensors"))
+    weights = {name: weight.float() for shard in shards for name, weight in load_file(shard).items()}
+    try:
+        start_from(unet, weights)
+    except ValueError as error:
+        raise TrainingError(f"The run cannot start from {folder}: {error}.") from error
 
 
 def _zero_last_layer(unet: UNet2DConditionModel) -> None:

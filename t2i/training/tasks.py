@@ -24,15 +24,22 @@ MIN_T = 0.3
 
 
 class Task(Protocol):
-    condition_channels: int
+    collages: bool
+    """Whether it draws after collages."""
 
-    def loss(self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, generator: torch.Generator) -> Tensor:
-        """Scalar loss for clean `pixels` [n, 4, h, w] in -1..1."""
+    def condition_channels(self, patch: int) -> int:
+        """Channels that the network sees beside the noisy picture, whose patches are of this side."""
 
-    def sample(
+    def loss(
+        self, unet: UNet2DConditionModel, pixels: Tensor, collage: Tensor, text: TextStates, generator: torch.Generator
+    ) -> Tensor:
+        """Scalar loss for clean `pixels` and their collages, [n, 4, h, w] in -1..1."""
+
+    def sample(  # noqa: PLR0917
         self,
         unet: UNet2DConditionModel,
         pixels: Tensor,
+        collage: Tensor,
         text: TextStates,
         empty: TextStates,
         generator: torch.Generator,
@@ -41,18 +48,24 @@ class Task(Protocol):
 
 
 class BaseTask:
-    """Text to a small picture."""
+    """Text to a small picture, after a collage where there is one."""
 
-    condition_channels = 0
+    collages = True
 
-    def loss(self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, generator: torch.Generator) -> Tensor:
-        noisy, t = add_noise(pixels, 0.8, generator)
-        return velocity_loss(BaseDenoiser(unet)(noisy, to_timesteps(t), text), pixels, t)
+    def condition_channels(self, patch: int) -> int:
+        return CHANNELS * patch**2
 
-    def sample(
+    def loss(
+        self, unet: UNet2DConditionModel, pixels: Tensor, collage: Tensor, text: TextStates, generator: torch.Generator
+    ) -> Tensor:
+        noisy, t = add_noise(pixels, 0.5, generator)
+        return velocity_loss(BaseDenoiser(unet)(noisy, to_timesteps(t), text, collage), pixels, t)
+
+    def sample(  # noqa: PLR0917
         self,
         unet: UNet2DConditionModel,
         pixels: Tensor,
+        collage: Tensor,
         text: TextStates,
         empty: TextStates,
         generator: torch.Generator,
@@ -60,9 +73,9 @@ class BaseTask:
         denoiser = BaseDenoiser(unet)
 
         def guided(latents: Tensor, timesteps: Tensor) -> Tensor:
-            conditional = denoiser(latents, timesteps, text)
-            unconditional = denoiser(latents, timesteps, empty)
-            return unconditional + 3.0 * (conditional - unconditional)
+            conditional = denoiser(latents, timesteps, text, collage)
+            unconditional = denoiser(latents, timesteps, empty, collage)
+            return unconditional + 2.0 * (conditional - unconditional)
 
         return euler(guided, torch.randn(pixels.shape, generator=generator), steps=12)
 
@@ -70,16 +83,22 @@ class BaseTask:
 class UpsamplerTask:
     """A small picture and text to a large one. The small picture is blurred and noised at random, as drawn ones are."""
 
-    condition_channels = CHANNELS
+    collages = False
 
-    def loss(self, unet: UNet2DConditionModel, pixels: Tensor, text: TextStates, generator: torch.Generator) -> Tensor:
+    def condition_channels(self, patch: int) -> int:
+        return CHANNELS
+
+    def loss(
+        self, unet: UNet2DConditionModel, pixels: Tensor, collage: Tensor, text: TextStates, generator: torch.Generator
+    ) -> Tensor:
         noisy, t = add_noise(pixels, 0.0, generator)
         return velocity_loss(Upsampler(unet)(noisy, to_timesteps(t), text, shrink(pixels, generator)), pixels, t)
 
-    def sample(
+    def sample(  # noqa: PLR0917
         self,
         unet: UNet2DConditionModel,
         pixels: Tensor,
+        collage: Tensor,
         text: TextStates,
         empty: TextStates,
         generator: torch.Generator,

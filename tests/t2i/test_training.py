@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from t2i.families.networks import NetworkShape
-from t2i.training.data import Art, Composer, load_folder, tint
 from t2i.training.loop import Config, Trainer, TrainingError, read_config
 
 
@@ -75,28 +74,3 @@ def test_a_bad_configuration_is_named(tmp_path: Path) -> None:
 def test_the_shipped_configurations_are_readable() -> None:
     for name in ("base", "upsampler"):
         assert read_config(Path("configs") / f"{name}.toml").task == name
-
-
-def test_an_example_depends_on_seed_and_position_alone(folder: Path) -> None:
-    arts = load_folder(folder, 16)
-    composer = Composer(arts, seed=1)
-    composer.batch(0, 7)
-    late, captions = composer.batch(100, 3)
-    fresh, same_captions = Composer(arts, seed=1).batch(100, 3)
-    assert np.array_equal(late, fresh)
-    assert captions == same_captions
-
-
-def test_a_tint_changes_hue_and_keeps_alpha() -> None:
-    pixels = np.zeros((8, 8, 4), np.uint8)
-    pixels[2:6, 2:6] = (255, 0, 0, 255)
-    blue = tint(pixels, 0.66)
-    assert blue[3, 3, 2] > 200 and blue[3, 3, 0] < 20
-    assert np.array_equal(blue[..., 3], pixels[..., 3])
-
-
-def test_hats_are_composed_onto_faces() -> None:
-    opaque = np.full((32, 32, 4), 255, np.uint8)
-    arts = [Art(opaque, "cat face", (), 3, False), Art(opaque, "crown", (), 7, False)]
-    captions = {Composer(arts, seed=0).example(position)[1] for position in range(200)}
-    assert "a cat wearing a crown" in captions
