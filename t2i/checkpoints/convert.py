@@ -24,7 +24,6 @@ from t2i.checkpoints.files import (
     read_json,
     read_manifest,
     require_space,
-    sha256,
     verify,
     write_manifest,
 )
@@ -32,6 +31,7 @@ from t2i.checkpoints.folder import one_sentence, quiet
 from t2i.checkpoints.info import describe, scheduler_config
 from t2i.checkpoints.registry import pick_dtype
 from t2i.checkpoints.single_file import CONFIGS, load_single_file
+from t2i.checkpoints.transfer import sha256
 
 
 def convert(source: Path, destination: Path, dtype: str | None = None, *, configs: Path | None = None) -> Path:

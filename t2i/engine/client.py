@@ -383,8 +383,10 @@ class LocalEngine(Engine):
     async def _bury(self) -> None:
         self._ready.clear()
         self._loaded = ()
-        for events in (*self._flights.values(), *self._errands.values()):
+        for events in self._flights.values():
             events.put_nowait(EngineCrashed())
+        for errand in self._errands.values():
+            errand.put_nowait(EngineCrashed())
         self._flights.clear()
         self._errands.clear()
         if self._worker is not None:
