@@ -1,50 +1,63 @@
-"""From two finished runs to one checkpoint folder."""
+"""From two networks to one checkpoint folder."""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
-from safetensors import safe_open
+from diffusers.utils import logging
 
 from t2i.api import CheckpointInfo
 from t2i.families import cascade
-from t2i.families.networks import build_network
-from t2i.training.loop import TrainingError, read_config
-from t2i.training.tasks import NUM_TIMESTEPS, TASKS
+from t2i.training import state
+from t2i.training.config import Config, TrainingError, read_config
+from t2i.training.learners import new_network, text_encoder_of
+from t2i.training.tasks import NUM_TIMESTEPS
 
-_EMA = "ema."
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A network with the text encoder it was trained with and the notice of what it was trained on, if there is one."""
+
+    network: UNet2DConditionModel
+    text_encoder: Path
+    notice: Path
 
 
 def assemble(base: Path, upsampler: Path, card: Path, out: Path) -> CheckpointInfo:
-    """Write the averaged weights of both runs, the text encoder and the index into `out`.
+    """Write two networks, the text encoder and the index into `out`.
 
-    `card` is a TOML file with name, description, licence, upsampler_steps and defaults. Raises TrainingError.
+    `base` and `upsampler` are each the configuration of a run, whose averaged weights are taken, or a network's folder
+    in a checkpoint. `card` is a TOML file with name, description, licence, upsampler_steps and defaults. Raises
+    TrainingError.
     """
-    data = Path(read_config(base).data)
-    text_encoder = data / "text_encoder"
+    parts = [_of_checkpoint(path) if path.is_dir() else _of_run(path) for path in (base, upsampler)]
     index = {**tomllib.loads(card.read_text()), "num_timesteps": NUM_TIMESTEPS}
     out.mkdir(parents=True, exist_ok=True)
-    cascade.save(out, index, _averaged(base, text_encoder), _averaged(upsampler, text_encoder), text_encoder)
-    (out / "NOTICE").write_bytes((data / "NOTICE").read_bytes())
+    cascade.save(out, index, parts[0].network, parts[1].network, parts[0].text_encoder)
+    notices = dict.fromkeys(part.notice.read_text() for part in parts if part.notice.is_file())
+    (out / "NOTICE").write_text("\n".join(notices))
     return cascade.describe(out)
 
 
-def _averaged(config_path: Path, text_encoder: Path) -> UNet2DConditionModel:
+def _of_run(config_path: Path) -> _Part:
     config = read_config(config_path)
-    state = Path(config.out) / "state.safetensors"
-    if not state.exists():
-        raise TrainingError(f"{config.out} holds no trained network yet: run t2i train {config.task} first.")
-    unet = build_network(
-        config.network,
-        resolution=config.resolution,
-        text_dim=json.loads((text_encoder / "config.json").read_text())["hidden_size"],
-        condition_channels=TASKS[config.task].condition_channels(config.network.patch),
+    if not isinstance(config, Config):
+        raise TrainingError(f"{config_path} trains a LoRA, which is no part of a checkpoint.")
+    trained = state.averaged(Path(config.out), config.task)
+    text_encoder = text_encoder_of(config)
+    # What the run started from may be gone by now.
+    network = new_network(
+        replace(config, init=""), json.loads((text_encoder / "config.json").read_text())["hidden_size"]
     )
-    with safe_open(state, "pt") as file:
-        unet.load_state_dict(
-            {key.removeprefix(_EMA): file.get_tensor(key) for key in file.keys() if key.startswith(_EMA)}  # noqa: SIM118
-        )
-    return unet
+    network.load_state_dict(trained)
+    return _Part(network, text_encoder, Path(config.data) / "NOTICE")
+
+
+def _of_checkpoint(folder: Path) -> _Part:
+    logging.disable_progress_bar()
+    network = UNet2DConditionModel.from_pretrained(folder, local_files_only=True)
+    return _Part(network, folder.parent / "text_encoder", folder.parent / "NOTICE")

@@ -8,7 +8,6 @@ roughly where they belong. The network learns to draw the scene after the collag
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from t2i.api import T2IError
 from t2i.families import collage
-from t2i.families.collage import COLOUR_WORDS, EYEWEAR, HEADWEAR, WHOLE, Box, Pixels
+from t2i.families.collage import COLOUR_WORDS, EYEWEAR, HEADWEAR, WHOLE, Box, Layer, Pixels, jittered
+from t2i.training.captions import Captioned, open_picture, read_folder
 
 TINTS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "black", "white", "brown", "gold")
 SMILEYS, ANIMALS = 0, 3
@@ -32,11 +31,6 @@ _BETWEEN = {
     "above": collage.STACKED, "on top of": collage.STACKED,
     "behind": collage.BEHIND_AND_BEFORE,
 }  # fmt: skip
-_IMAGES = (".png", ".webp", ".jpg", ".jpeg", ".gif", ".bmp")
-
-
-class DatasetError(T2IError):
-    """The training folder is not what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,56 +66,18 @@ class Batch(NamedTuple):
 
 
 def load_folder(folder: Path, size: int) -> list[Art]:
-    """The pictures of a folder, fitted into `size` pixels.
-
-    captions.jsonl names them, a line each (file in images/, caption, optional tags, group, and references, pictures of
-    the same thing by others in references/); without it, every picture is captioned by a .txt file of its name. Raises
-    DatasetError.
-    """
-    arts = [_read(folder, entry, size) for entry in _entries(folder)]
-    if not arts:
-        raise DatasetError(f"{folder} holds no captions.jsonl and no pictures with .txt captions beside them.")
-    return arts
+    """The pictures of a folder (`captions.read_folder`), fitted into `size` pixels. Raises DatasetError."""
+    return [_read(entry, size) for entry in read_folder(folder)]
 
 
-def _entries(folder: Path) -> list[dict[str, object]]:
-    listing = folder / "captions.jsonl"
-    if listing.is_file():
-        try:
-            return [json.loads(line) for line in listing.read_text().splitlines() if line.strip()]
-        except ValueError as error:
-            raise DatasetError(f"{listing} is not one JSON object a line: {error}.") from error
-    pictures = sorted(file for file in folder.glob("*") if file.suffix.lower() in _IMAGES)
-    return [
-        {"file": str(file.resolve()), "caption": text.read_text().strip()}
-        for file in pictures
-        if (text := file.with_suffix(".txt")).is_file()
-    ]
+def _read(entry: Captioned, size: int) -> Art:
+    label = entry.caption
+    names = tuple(tag for tag in entry.tags if tag in label or len(tag) > 3)
+    by_others = tuple(_fit(open_picture(file), size) for file in entry.references)
+    return Art(_fit(entry.open(), size), label, names, entry.group, by_others)
 
 
-def _read(folder: Path, entry: dict[str, object], size: int) -> Art:
-    try:
-        label, tags = str(entry["caption"]), entry.get("tags") or ()
-        file, others = str(entry["file"]), entry.get("references") or ()
-    except KeyError as error:
-        raise DatasetError(f"A line of {folder}/captions.jsonl lacks {error}.") from error
-    assert isinstance(tags, Sequence) and isinstance(others, Sequence)
-    group = entry.get("group")
-    return Art(
-        _open(folder / "images" / file, size),  # an absolute path stays what it is
-        label,
-        tuple(tag for tag in tags if tag in label or len(tag) > 3),
-        group if isinstance(group, int) else None,
-        tuple(_open(folder / "references" / name, size) for name in others),
-    )
-
-
-def _open(file: Path, size: int) -> Pixels:
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGBA")
-    except OSError as error:
-        raise DatasetError(f"{file} cannot be read as a picture.") from error
+def _fit(image: Image.Image, size: int) -> Pixels:
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     canvas = Image.new("RGBA", (size, size))
     canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
@@ -178,11 +134,11 @@ class Composer:
         rng = np.random.default_rng((self._seed, position))
         pieces, caption = self._scene(rng)
         size = pieces[0].art.pixels.shape[0]
-        pixels = draw([(piece, piece.art.pixels) for piece in pieces], size)
+        pixels = _draw([(piece, piece.art.pixels) for piece in pieces], size)
         if rng.random() < self._dropped:
             return Example(pixels, caption, np.zeros_like(pixels))
         rough = [self._roughly(piece, rng) for piece in pieces if len(pieces) == 1 or rng.random() > 0.05]
-        return Example(pixels, caption, draw(rough, size))
+        return Example(pixels, caption, _draw(rough, size))
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
@@ -200,7 +156,7 @@ class Composer:
 
     def _single(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
         piece, noun = self._piece(rng, tinted=0.35)
-        return [replace(piece, box=_jittered(WHOLE, rng, shift=0.03, scale=0.04))], _phrase(noun, rng)
+        return [replace(piece, box=jittered(WHOLE, rng, shift=0.03, scale=0.04))], _phrase(noun, rng)
 
     def _wearing(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
         wearer = _pick(self._wearers, rng)
@@ -209,7 +165,7 @@ class Composer:
             return self._single(rng)
         worn = _pick(allowed, rng)
         piece, noun = self._colour(wearer, rng, 0.2)
-        box = _jittered(collage.WEARER, rng, shift=0.03, scale=0.05)
+        box = jittered(collage.WEARER, rng, shift=0.03, scale=0.05)
         where = "eyes" if worn.label in EYEWEAR else "head"
         named = worn.label if worn.label in EYEWEAR else _with_article(worn.label)
         pieces = [replace(piece, box=box), Piece(worn, worn=where)]
@@ -220,7 +176,7 @@ class Composer:
         if self._held_out.pair(one.art.noun, other.art.noun):
             return self._single(rng)
         words = list(_BETWEEN)[rng.integers(len(_BETWEEN))]
-        boxes = [_jittered(box, rng, shift=0.02, scale=0.05) for box in _BETWEEN[words]]
+        boxes = [jittered(box, rng, shift=0.02, scale=0.05) for box in _BETWEEN[words]]
         pieces = [replace(piece, box=box) for piece, box in zip((one, other), boxes, strict=True)]
         return pieces, f"{_with_article(first)} {words} {_with_article(second)}"
 
@@ -228,13 +184,15 @@ class Composer:
         piece, noun = self._piece(rng, tinted=0.25)
         word = list(_COUNTS)[rng.choice(len(_COUNTS), p=(0.35, 0.3, 0.2, 0.08, 0.07))]
         boxes = collage.SEVERAL[_COUNTS[word]]
-        return [replace(piece, box=_jittered(box, rng, 0.015, 0.04)) for box in boxes], f"{word} {_plural(noun)}"
+        return [
+            replace(piece, box=jittered(box, rng, shift=0.015, scale=0.04)) for box in boxes
+        ], f"{word} {_plural(noun)}"
 
     def _holding(self, rng: np.random.Generator) -> tuple[list[Piece], str]:
         (holder, who), (held, what) = self._colour(_pick(self._wearers, rng), rng, 0.15), self._piece(rng, tinted=0.15)
         pieces = [
-            replace(holder, box=_jittered(collage.HOLDER, rng, 0.02, 0.04)),
-            replace(held, box=_jittered(collage.HELD, rng, 0.03, 0.06)),
+            replace(holder, box=jittered(collage.HOLDER, rng, shift=0.02, scale=0.04)),
+            replace(held, box=jittered(collage.HELD, rng, shift=0.03, scale=0.06)),
         ]
         return pieces, f"{_with_article(who)} holding {_with_article(what)}"
 
@@ -263,7 +221,7 @@ class Composer:
             pixels = _bent(art.pixels, rng)
         rough = replace(
             piece,
-            box=_jittered(piece.box, rng, shift=0.03, scale=0.08),
+            box=jittered(piece.box, rng, shift=0.03, scale=0.08),
             colour=piece.colour if rng.random() < 0.92 else None,
             flipped=piece.flipped if rng.random() < 0.85 else not piece.flipped,
         )
@@ -288,14 +246,10 @@ class _HeldOut:
         return frozenset((one, other)) in self._pairs
 
 
-def draw(pieces: Sequence[tuple[Piece, Pixels]], size: int) -> Pixels:
-    """One picture [size, size, 4] of these pieces, each with the pixels to draw it by, furthest behind first."""
-    canvas = np.zeros((size, size, 4), np.uint8)
-    for piece, pixels in pieces:
-        coloured = collage.tint(pixels, piece.colour) if piece.colour else pixels
-        turned = coloured[:, ::-1] if piece.flipped else coloured
-        collage.place(canvas, turned, collage.box_on(canvas, piece.worn) if piece.worn else piece.box)
-    return canvas
+def _draw(pieces: Sequence[tuple[Piece, Pixels]], size: int) -> Pixels:
+    """One picture of these pieces, each with the pixels to draw it by."""
+    layers = (Layer(pixels, one.colour, one.box, one.worn, one.flipped) for one, pixels in pieces)
+    return collage.compose(layers, size)
 
 
 def _bent(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -308,12 +262,6 @@ def _bent(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
     image = Image.fromarray(np.ascontiguousarray(pixels), "RGBa")
     return np.asarray(image.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
-
-
-def _jittered(box: Box, rng: np.random.Generator, shift: float, scale: float) -> Box:
-    dx, dy = rng.uniform(-shift, shift, 2)
-    side = box.side * (1 + rng.uniform(-scale, scale))
-    return Box(box.left + dx + (box.side - side) / 2, box.top + dy + (box.side - side) / 2, side)
 
 
 def _to_network(pictures: list[Pixels]) -> npt.NDArray[np.float32]:

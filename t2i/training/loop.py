@@ -1,262 +1,271 @@
-"""One training loop for every network: resumable to the bit, saved atomically, looked at while it runs."""
+"""One training loop for every run: resumable to the bit, saved atomically, looked at while it runs."""
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
-import tomllib
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
-from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
 
-from t2i.api import T2IError
-from t2i.families.model import TextStates
-from t2i.families.networks import NetworkShape, build_network, start_from
-from t2i.families.text import TextEncoder
-from t2i.training.data import Composer, load_folder
-from t2i.training.tasks import TASKS
+from t2i.checkpoints.registry import pick_device
+from t2i.training import state as states
+from t2i.training.config import Config, LoraConfig, RunConfig, TrainingError
+from t2i.training.learners import DISTIL, DistilLearner, Examples, Learner, NetworkLearner
+from t2i.training.report import Report, plot_losses
+from t2i.training.state import State
 
-
-class TrainingError(T2IError):
-    """A training run cannot start or go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """One run, as a TOML file holds it."""
-
-    task: str
-    data: str
-    out: str
-    resolution: int
-    batch_size: int
-    steps: int
-    network: NetworkShape
-    init: str | None = None
-    """Folder of a network to start from, which may see fewer channels; None starts from nothing."""
-    learning_rate: float = 8e-4
-    warmup: int = 200
-    ema_decay: float = 0.999
-    caption_dropout: float = 0.1
-    seed: int = 0
-    sample_every: int = 500
-    save_every: int = 250
-    sample_prompts: list[str] = field(default_factory=list)
-    group_weights: dict[str, float] = field(default_factory=dict)
-
-
-def read_config(path: Path) -> Config:
-    try:
-        values = tomllib.loads(path.read_text())
-        config = Config(**{**values, "network": NetworkShape(**values["network"])})
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path} is not a training configuration: {error}.") from error
-    if config.task not in TASKS:
-        raise TrainingError(f"{path} names the task {config.task!r}; it must be one of {', '.join(TASKS)}.")
-    return config
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class Trainer:
-    """Holds the network, its moving average, the optimiser and the position in the data; `run` does the steps."""
+    """Holds a learner, the moving average of its weights, the optimiser and the position; `run` does the steps.
 
-    def __init__(self, config: Config) -> None:
+    Started by `accelerate launch`, several processes each learn from their own share of every step's examples.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        """Raises T2IError for data, weights or a device that are not there."""
         self.config = config
         self.out = Path(config.out)
-        self.task = TASKS[config.task]
-        torch.manual_seed(config.seed)
-        data = Path(config.data)
-        arts = load_folder(data, config.resolution)
-        self.composer = Composer(arts, config.seed, config.group_weights, collages=self.task.collages)
-        self.encoder = TextEncoder(data / "text_encoder", torch.device("cpu"))
-        self.unet = build_network(
-            config.network,
-            resolution=config.resolution,
-            text_dim=self.encoder.dim,
-            condition_channels=self.task.condition_channels(config.network.patch),
-        ).to(memory_format=torch.channels_last)
-        if config.init is None:
-            _zero_last_layer(self.unet)
-        else:
-            _take_over(self.unet, Path(config.init))
-        self.ema = {name: weight.detach().clone() for name, weight in self.unet.state_dict().items()}
+        self._processes = PartialState(cpu=config.device == "cpu")
+        alone = self._processes.num_processes == 1
+        self.device = pick_device(config.device) if alone else self._processes.device
+        self.learner = _learner(config, self.device)
+        parameters = self.learner.network.named_parameters()
+        self.weights = {name: weight for name, weight in parameters if weight.requires_grad}
+        self.ema = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
-            self.unet.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True
+            self.weights.values(), lr=config.learning_rate, weight_decay=0.01, fused=self.device.type != "mps"
         )
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        if config.compile:
+            self.learner.network.compile()
+        self._loss: nn.Module = _Loss(self.learner)
+        if not alone:
+            devices = [self.device] if self.device.type == "cuda" else None
+            self._loss = DistributedDataParallel(self._loss, device_ids=devices)
+        self.leads = self._processes.is_main_process
+        """Whether this is the process that writes files."""
         self.step = 0
+        self.examples = 0
         self.losses: list[float] = []
         self._stop = False
 
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (default: the configured number); SIGTERM and Ctrl-C save and return."""
-        target = self.config.steps if until is None else until
+        config = self.config
+        target = config.steps if until is None else until
         self.out.mkdir(parents=True, exist_ok=True)
-        previous = {number: signal.signal(number, self._request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with self._stopping_on_signals(), Report(config.task, self.out, self.step, target, shown=self.leads) as report:
+            batches = self._batches(target)
+            while self.step < target and not self._stop:
+                scalars = self._train_step(batches)
+                report.step(self.step, self.losses, scalars)
+                if self.leads and self.step % config.sample_every == 0:
+                    self.sample(report)
+                if self.step % config.save_every == 0:
+                    self.save()
+            self.save()
+
+    @contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        def request_stop(number: int, frame: FrameType | None) -> None:
+            self._stop = True
+
+        previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            with Progress(*columns) as bar:
-                row = bar.add_task(self.config.task, total=target, completed=self.step)
-                while self.step < target and not self._stop:
-                    self._train_step()
-                    recent = self.losses[-50:]
-                    bar.update(row, completed=self.step, description=f"{self.config.task} {np.mean(recent):.4f}")
-                    if self.step % self.config.sample_every == 0:
-                        self.sample(self.out / f"samples-{self.step:06d}.png")
-                    if self.step % self.config.save_every == 0:
-                        self.save()
+            yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        self.save()
 
-    def _request_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
+    # --- one step -----------------------------------------------------------------------------------------------------
 
-    def _train_step(self) -> None:
-        config = self.config
-        # Every random choice of a step comes from (seed, step), so resuming needs no generator state.
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        pixels, captions, collages = self.composer.batch(self.step * config.batch_size, config.batch_size)
-        dropped = torch.rand(len(captions), generator=generator) < config.caption_dropout
-        text = self._encode(["" if drop else caption for drop, caption in zip(dropped, captions, strict=True)])
+    def _batches(self, target: int) -> Iterator[Any]:
+        """This process's batches from the present position to the end of step `target`."""
+        config, processes = self.config, self._processes
+        stride = config.batch_size * processes.num_processes
+        first = self.examples + processes.process_index * config.batch_size
+        count = (target - self.step) * config.accumulate
+        loader = DataLoader(
+            _Stream(self.learner.examples, config.batch_size),
+            batch_size=None,
+            sampler=range(first, first + count * stride, stride),
+            num_workers=config.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        return iter(loader)
+
+    def _train_step(self, batches: Iterator[Any]) -> dict[str, float]:
+        """One update of the weights; returns what is worth a curve beside the loss."""
+        config, scaler = self.config, self._scaler
+        generator = self._generator()
+        rate = self._learning_rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = self.task.loss(self.unet, torch.from_numpy(pixels), torch.from_numpy(collages), text, generator)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"The loss is {loss.item()} at step {self.step}; lower the learning rate and resume.")
+            group["lr"] = rate
+        total = torch.zeros((), device=self.device)
+        for index in range(config.accumulate):
+            batch = next(batches)
+            with self._gathering_gradients(last=index == config.accumulate - 1):
+                with torch.autocast(self.device.type, _DTYPES[config.precision], enabled=config.precision != "fp32"):
+                    loss = self._loss(batch, generator) / config.accumulate
+                scaler.scale(loss).backward()
+            total += loss.detach()
+        mean = self._agree(total)
+        if not math.isfinite(mean):
+            raise self._diverged("loss", mean)
+        scaler.unscale_(self.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self.weights.values(), config.clip))
+        # A scaler expects too large a gradient now and then, and leaves that step out.
+        if not math.isfinite(norm) and not scaler.is_enabled():
+            raise self._diverged("gradient", norm)
+        scaler.step(self.optimizer)
+        scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
-        self.optimizer.step()
         self.step += 1
-        self.losses.append(loss.item())
+        self.examples += config.batch_size * config.accumulate * self._processes.num_processes
+        self.losses.append(mean)
         self._update_ema()
+        return {"learning rate": rate, "gradient norm": norm, "examples": self.examples}
 
-    def _encode(self, captions: list[str]) -> TextStates:
-        text = self.encoder.encode(captions)
-        assert text.mask is not None and text.pooled is not None
-        # Inference tensors cannot take part in autograd; copies can.
-        return TextStates(text.tokens.clone(), text.mask.clone(), text.pooled.clone())
+    def _generator(self) -> torch.Generator:
+        """Every random choice of a step comes from (seed, step, process), so resuming needs no generator state."""
+        seed = self.config.seed * 1_000_003 + self.step + self._processes.process_index * 1_000_000_007
+        return torch.Generator(self.device).manual_seed(seed)
 
     def _learning_rate(self) -> float:
+        """Linear warm-up, then half a cosine down to a twentieth."""
         config = self.config
         warm = min(1.0, (self.step + 1) / config.warmup)
         return config.learning_rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.step / config.steps)))
+
+    def _gathering_gradients(self, *, last: bool) -> AbstractContextManager[None]:
+        """Processes add up their gradients once a step, with its last batch."""
+        if last or not isinstance(self._loss, DistributedDataParallel):
+            return nullcontext()
+        return self._loss.no_sync()
+
+    def _agree(self, loss: Tensor) -> float:
+        """The mean loss of all processes; all of them stop where one of them is to."""
+        if self._processes.num_processes == 1:
+            return loss.item()
+        shared = reduce(torch.stack([loss, loss.new_tensor(float(self._stop))]), "mean")
+        self._stop = bool(shared[1] > 0)
+        return float(shared[0])
+
+    def _diverged(self, what: str, value: float) -> TrainingError:
+        return TrainingError(f"The {what} is {value} at step {self.step}; lower the learning rate and resume.")
 
     @torch.no_grad()
     def _update_ema(self) -> None:
         # A short memory at first, so that early samples are not the initial weights.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.ema.values()), list(self.unet.state_dict().values()), 1 - decay)
+        torch._foreach_lerp_(list(self.ema.values()), [weight.data for weight in self.weights.values()], 1 - decay)
 
-    @torch.inference_mode()
-    def sample(self, path: Path) -> None:
-        """A sheet of the configured prompts, drawn with the averaged weights, over the colour of a dark chat."""
-        prompts = self.config.sample_prompts
-        if not prompts:
-            return
-        current = {name: weight.clone() for name, weight in self.unet.state_dict().items()}
-        self.unet.load_state_dict(self.ema)
-        generator = torch.Generator().manual_seed(self.config.seed)
-        pixels, captions, collages = self.composer.batch(0, len(prompts))
-        text, empty = self.encoder.encode(captions), self.encoder.encode([""] * len(captions))
-        shown = torch.from_numpy(pixels), torch.from_numpy(collages)
-        drawn = self.task.sample(self.unet, *shown, text, empty, generator)
-        self.unet.load_state_dict(current)
-        _sheet(torch.cat([*shown, drawn])).save(path)
+    # --- looking, saving and resuming ---------------------------------------------------------------------------------
 
-    # --- saving and resuming -----------------------------------------------------------------------------------------
+    def sample(self, report: Report) -> None:
+        """A sheet drawn with the averaged weights, and the curve of the loss."""
+        with self.averaged(), torch.inference_mode():
+            sheet = self.learner.sample()
+        if sheet is not None:
+            report.picture(self.step, sheet)
+        plot_losses(self.losses, self.out, self.config.task)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network has its averaged weights inside."""
+        current = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self._put(self.ema)
+        try:
+            yield
+        finally:
+            self._put(current)
+
+    @torch.no_grad()
+    def _put(self, weights: dict[str, Tensor]) -> None:
+        for name, weight in weights.items():
+            self.weights[name].copy_(weight)
 
     def save(self) -> None:
-        """Write state.safetensors and losses.json; a crash leaves the previous files whole."""
-        tensors = {f"model.{name}": weight.contiguous() for name, weight in self.unet.state_dict().items()}
-        tensors |= {f"ema.{name}": weight.contiguous() for name, weight in self.ema.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value.contiguous() for name, value in state.items()}
-        metadata = {"step": str(self.step), "config": json.dumps(asdict(self.config))}
-        partial = self.out / "state.partial"
-        save_file(tensors, partial, metadata)
-        partial.replace(self.out / "state.safetensors")
-        (self.out / "losses.json").write_text(json.dumps([round(loss, 5) for loss in self.losses]))
+        """Write the state; of several processes one does."""
+        if not self.leads:
+            return
+        adam = self.optimizer.state_dict()["state"]
+        weights = {name: weight.detach() for name, weight in self.weights.items()}
+        state = State(self.step, self.examples, weights, self.ema, adam, self._scaler.state_dict(), self.losses)
+        states.save(self.out, state, asdict(self.config))
 
     def resume(self) -> bool:
-        """Take up the saved state in `out`, if there is one."""
-        path = self.out / "state.safetensors"
-        if not path.exists():
+        """Take up the saved state in `out`, if there is one. Raises TrainingError if it belongs to another network."""
+        state = states.load(self.out)
+        if state is None:
             return False
-        adam: dict[int, dict[str, Tensor]] = {}
-        model: dict[str, Tensor] = {}
-        with safe_open(path, "pt") as file:
-            self.step = int(file.metadata()["step"])
-            for key in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-                kind, name = key.split(".", 1)
-                if kind == "model":
-                    model[name] = file.get_tensor(key)
-                elif kind == "ema":
-                    self.ema[name] = file.get_tensor(key)
-                else:
-                    index, field_name = name.split(".")
-                    adam.setdefault(int(index), {})[field_name] = file.get_tensor(key)
-        self.unet.load_state_dict(model)
-        state: dict[str, Any] = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": _in_layout_of(self.unet, adam), "param_groups": state["param_groups"]})
-        losses = self.out / "losses.json"
-        self.losses = json.loads(losses.read_text())[: self.step] if losses.exists() else []
+        shapes = {name: weight.shape for name, weight in self.weights.items()}
+        if {name: weight.shape for name, weight in state.model.items()} != shapes:
+            raise TrainingError(f"{self.out} holds a run of another network; choose another folder as 'out'.")
+        self._put(state.model)
+        for name, weight in state.ema.items():
+            self.ema[name].copy_(weight)
+        if state.adam:
+            adam = states.in_layout_of(list(self.weights.values()), state.adam)
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": adam, "param_groups": groups})
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
+        self.step, self.examples, self.losses = state.step, state.examples, state.losses
         return True
 
 
-def _in_layout_of(unet: UNet2DConditionModel, adam: dict[int, dict[str, Tensor]]) -> dict[int, dict[str, Tensor]]:
-    """Give each moment the strides of its weight: the fused optimiser walks both in memory order."""
-    for index, weight in enumerate(unet.parameters()):
-        for name in ("exp_avg", "exp_avg_sq"):
-            adam[index][name] = torch.empty_like(weight).copy_(adam[index][name])
-    return adam
+class _Loss(nn.Module):
+    """A learner's loss as a module's forward, which is what several processes share gradients of."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.network = learner.network
+        self._learner = learner
+
+    def forward(self, batch: Any, generator: torch.Generator) -> Tensor:
+        return self._learner.loss(batch, generator)
 
 
-def _take_over(unet: UNet2DConditionModel, folder: Path) -> None:
-    shards = sorted(folder.glob("*.safetensors"))
-    weights = {name: weight.float() for shard in shards for name, weight in load_file(shard).items()}
-    try:
-        start_from(unet, weights)
-    except ValueError as error:
-        raise TrainingError(f"The run cannot start from {folder}: {error}.") from error
+class _Stream(Dataset[Any]):
+    """Batches by the number of their first example."""
+
+    def __init__(self, examples: Examples, size: int) -> None:
+        self._examples, self._size = examples, size
+
+    def __getitem__(self, position: int) -> Any:
+        return self._examples.batch(position, self._size)
 
 
-def _zero_last_layer(unet: UNet2DConditionModel) -> None:
-    """Start from predicting nothing: the mean picture, or the plain interpolation."""
-    torch.nn.init.zeros_(unet.conv_out.weight)
-    torch.nn.init.zeros_(unet.conv_out.bias)
+def _learner(config: RunConfig, device: torch.device) -> Learner:
+    if isinstance(config, LoraConfig):
+        from t2i.training.lora import LoraLearner
+
+        return LoraLearner(config, device)
+    assert isinstance(config, Config)
+    return DistilLearner(config, device) if config.task == DISTIL else NetworkLearner(config, device)
 
 
-def _sheet(latents: Tensor) -> Image.Image:
-    count, _, height, width = latents.shape
-    columns = math.ceil(math.sqrt(count))
-    sheet = Image.new("RGB", (columns * width, math.ceil(count / columns) * height), (49, 51, 56))
-    for index, picture in enumerate(latents):
-        pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        # Premultiplied colour can never exceed its alpha; a drawn one may, by a little.
-        pixels = np.minimum(pixels, pixels[..., 3:])
-        image = Image.fromarray(pixels, "RGBa").convert("RGBA")
-        sheet.paste(image, (index % columns * width, index // columns * height), image)
-    return sheet
-
-
-def train(config_path: Path) -> float:
-    """Run or resume one configuration; returns the seconds it took."""
+def train(config: RunConfig) -> tuple[Trainer, float]:
+    """Run or resume what a configuration says; returns the trainer and the seconds it took. Raises T2IError."""
     began = time.monotonic()
-    trainer = Trainer(read_config(config_path))
+    trainer = Trainer(config)
     trainer.resume()
     trainer.run()
-    return time.monotonic() - began
+    if trainer.leads and trainer.losses:
+        plot_losses(trainer.losses, trainer.out, config.task)
+    return trainer, time.monotonic() - began

@@ -77,7 +77,7 @@ class BaseTask:
             unconditional = denoiser(latents, timesteps, empty, collage)
             return unconditional + 2.0 * (conditional - unconditional)
 
-        return euler(guided, torch.randn(pixels.shape, generator=generator), steps=12)
+        return euler(guided, torch.randn(pixels.shape, generator=generator, device=pixels.device), steps=12)
 
 
 class UpsamplerTask:
@@ -104,7 +104,7 @@ class UpsamplerTask:
         generator: torch.Generator,
     ) -> Tensor:
         upsampler, small = Upsampler(unet), shrink(pixels, generator)
-        noise = torch.randn(pixels.shape, generator=generator)
+        noise = torch.randn(pixels.shape, generator=generator, device=pixels.device)
         return euler(lambda latents, timesteps: upsampler(latents, timesteps, text, small), noise, steps=4)
 
 
@@ -113,8 +113,8 @@ TASKS: dict[str, Task] = {"base": BaseTask(), "upsampler": UpsamplerTask()}
 
 def add_noise(pixels: Tensor, shift: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Noisy pixels and their t [n]; t is logit-normal around `shift` (Esser 2024, §3.1)."""
-    t = torch.sigmoid(torch.randn(len(pixels), generator=generator) + shift).clamp(0.002, 0.998)
-    noise = torch.randn(pixels.shape, generator=generator)
+    t = torch.sigmoid(torch.randn(len(pixels), generator=generator, device=pixels.device) + shift).clamp(0.002, 0.998)
+    noise = torch.randn(pixels.shape, generator=generator, device=pixels.device)
     weight = t[:, None, None, None]
     return (1 - weight) * pixels + weight * noise, t
 
@@ -133,9 +133,9 @@ def shrink(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """A quarter of the size by area, then a random mix with a blurred copy, and a little noise."""
     small = functional.avg_pool2d(pixels, 4)
     blurred = functional.avg_pool2d(functional.pad(small, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    mix = torch.rand(len(small), 1, 1, 1, generator=generator) * 0.8
-    sigma = torch.rand(len(small), 1, 1, 1, generator=generator) * 0.06
-    noise = torch.randn(small.shape, generator=generator)
+    mix = torch.rand(len(small), 1, 1, 1, generator=generator, device=small.device) * 0.8
+    sigma = torch.rand(len(small), 1, 1, 1, generator=generator, device=small.device) * 0.06
+    noise = torch.randn(small.shape, generator=generator, device=small.device)
     return small + mix * (blurred - small) + sigma * noise
 
 
@@ -143,7 +143,7 @@ def shrink(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def euler(predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
     """The plainest sampler, for pictures to look at while training; real sampling lives in t2i.diffusion."""
     latents = noise
-    times = torch.linspace(1, 0, steps + 1)
+    times = torch.linspace(1, 0, steps + 1, device=noise.device)
     for now, after in pairwise(times):
         clean = predict(latents, to_timesteps(now.expand(len(latents)))).clamp(-1, 1)
         latents = clean + after / now * (latents - clean)

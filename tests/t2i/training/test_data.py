@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i.training.data import Art, Composer, DatasetError, load_folder
+from t2i.training.captions import DatasetError
+from t2i.training.data import Art, Composer, load_folder
 
 
 def art(label: str, group: int | None = None, shade: int = 255) -> Art:
