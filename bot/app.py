@@ -25,6 +25,7 @@ from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
 from bot.jobs.quota import Policy, Quotas
 from bot.jobs.service import JobService
+from bot.lag import watched_loop
 from bot.moderation.rules import PromptRules
 from bot.settings import Settings
 from bot.storage.images import ImageStore
@@ -69,6 +70,7 @@ async def run(settings: Settings, token: str) -> None:
             await engine.start()
             await dispatcher.start()
             stack.push_async_callback(dispatcher.stop, GRACE)
+            await stack.enter_async_context(watched_loop())
             await _until(stop, bot.connect())
         log.info("Stopping: jobs all but done get %g s, the others keep their place.", GRACE)
 

@@ -21,13 +21,15 @@ from benchmarks.drills.drain import drain
 from benchmarks.drills.locked import locked
 from benchmarks.drills.outage import outage
 from benchmarks.drills.report import Outcome
+from benchmarks.drills.rush import ACK_P99_MS, LAG_MS, rush
+from benchmarks.drills.soak import GROWTH, soak
 from benchmarks.drills.stage import BotEnded, stage
 from benchmarks.drills.wal import wal
 from benchmarks.drills.zombie import zombie
 
 Drill = Callable[..., Awaitable[Outcome]]
 DRILLS: dict[str, Drill] = {
-    drill.__name__: drill for drill in (crash, outage, diskfull, locked, clock, zombie, drain, wal)
+    drill.__name__: drill for drill in (crash, outage, diskfull, locked, clock, zombie, drain, wal, rush, soak)
 }
 
 
@@ -103,6 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = drill("wal", "cuts of SQLite's write-ahead log at random places")
     one.add_argument("--cuts", type=int, default=200)
+    one = drill("rush", "many people press in one moment while the engine is busy", jobs=100)
+    one.add_argument("--users", type=int, default=200)
+    one.add_argument("--waves", type=int, default=3)
+    one.add_argument("--ack", type=float, default=ACK_P99_MS, help="milliseconds, of 99 of 100 answers at most")
+    one.add_argument("--lag", type=float, default=LAG_MS, help="milliseconds that the bot may stand still")
+    one.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    one = drill("soak", "jobs for minutes or days: does the memory grow?", jobs=20_000, limit=86400)
+    one.add_argument("--minutes", type=float, default=10.0)
+    one.add_argument("--growth", type=float, default=GROWTH, help="MB an hour that are still no leak")
     return parser
 
 

@@ -65,6 +65,7 @@ class Crowd:
 
     def __init__(self, sandbox: Sandbox, rng: random.Random, *, jobs: int, users: int = 12) -> None:
         self._sandbox = sandbox
+        self._rng = rng
         self._jobs = jobs
         self._wishes = deque(wishes(rng, jobs))
         self._people = [self._join(number) for number in range(users)]
@@ -91,8 +92,9 @@ class Crowd:
 
     @property
     def satisfied(self) -> bool:
-        """Everybody has asked, and whatever was acknowledged has ended."""
-        return self.taken >= self._jobs and not any(asked.open for asked in self._by_interaction.values())
+        """Everybody has asked and was answered, and whatever was acknowledged has ended."""
+        asked = self._by_interaction.values()
+        return self.taken >= self._jobs and all(one.answered.is_set() and not one.open for one in asked)
 
     async def ask(self) -> None:
         """Everybody asks for one thing after the other until nobody wishes for anything more."""
@@ -120,19 +122,31 @@ class Crowd:
         """Send the command and wait for its answer; None when the sandbox says that the bot is away."""
         channel = self._channels[wish.number % len(self._channels)]
         options = {"prompt": wish.prompt, "seed": wish.seed, "images": wish.images, "steps": wish.steps}
+        sent = time.monotonic()
         try:
             interaction = self._sandbox.interactions.command(Call(user, channel, "imagine", None, options))
         except SandboxRefusal:
             return None
-        asked = self._by_interaction[interaction.id] = Asked(wish, interaction.id, time.monotonic())
+        asked = self._by_interaction[interaction.id] = Asked(wish, interaction.id, sent)
         await asked.answered.wait()
         return asked
 
-    def person(self, number: int = 0) -> User:
-        return self._people[number]
+    def enough(self) -> None:
+        """Nobody wishes for anything more; what was asked for goes on."""
+        self._wishes.clear()
+        self._jobs = 0
 
-    def next_wish(self) -> Wish:
-        return self._wishes.popleft()
+    async def rush(self, users: int) -> list[Asked]:
+        """As many newcomers press in one moment; returns when all of them were answered."""
+        guests = [self._join(self._jobs + number) for number in range(users)]
+        own = [_wish(self._jobs + number, self._rng) for number in range(users)]
+        self._jobs += users
+        self.allowed += users
+        found = await asyncio.gather(*(self.press(guest, wish) for guest, wish in zip(guests, own, strict=True)))
+        asked = [one for one in found if one is not None]
+        taken = {one.wish.number for one in asked if one.acknowledged is not None}
+        self._wishes.extend(wish for wish in own if wish.number not in taken)
+        return asked
 
     def _join(self, number: int) -> User:
         world = self._sandbox.world

@@ -35,12 +35,13 @@ class Closures:
     async def of(self, guild_id: int | None) -> dict[int, Closure]:
         """What holds for a server's queue: its own closure and that of EVERYWHERE, where there are any."""
         async with self._database.read() as connection:
-            return await closures_of(connection, guild_id)
+            here = select(_closures).where(_closures.c.guild_id.in_((EVERYWHERE, guild_id or EVERYWHERE)))
+            return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
 
 
-async def closures_of(connection: AsyncConnection, guild_id: int | None) -> dict[int, Closure]:
-    here = select(_closures).where(_closures.c.guild_id.in_((EVERYWHERE, guild_id or EVERYWHERE)))
-    return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
+async def closed_servers(connection: AsyncConnection, closure: Closure) -> set[int]:
+    """Those whose queue is closed so, EVERYWHERE among them."""
+    return set(await connection.scalars(select(_closures.c.guild_id).where(_closures.c.closure == closure)))
 
 
 def not_paused() -> ColumnElement[bool]:

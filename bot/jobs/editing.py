@@ -48,7 +48,8 @@ class RenderJob(Protocol):
     """How a job looks, in any state but RENDERED (it is DONE by the time it is seen).
 
     `images` are the finished pictures as PNG by `StoredImage.index`. The files made of them are to be encoded as
-    `encoding` says, with that file extension. It is called again for every try, because a file is read once.
+    `encoding` says, with that file extension. It is called again for every try, because a file is read once,
+    and in a thread of its own.
     """
 
     def __call__(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered: ...
@@ -88,7 +89,7 @@ class MessageEditor:
         routes, encodings, waits = self._routes(job), list(ENCODINGS), iter(delays)
         while True:
             try:
-                message = await self._send(routes[0], self._fitting(snapshot, images, encodings))
+                message = await self._send(routes[0], await self._fitting(snapshot, images, encodings))
                 break
             except discord.HTTPException as error:
                 if _is_token(routes[0]) and (error.status in (401, 404) or error.code == _TOKEN_EXPIRED):
@@ -109,11 +110,12 @@ class MessageEditor:
         if job.message_id is None:
             await self._queue.attach_message(job.id, int(message["id"]))
 
-    def _fitting(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encodings: list[Encoding]) -> Rendered:
+    async def _fitting(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encodings: list[Encoding]) -> Rendered:
         """In the best of `encodings` whose files Discord should take; better ones are dropped from the list."""
         limit = self._file_limit(snapshot.job)
         while True:
-            rendered = self._rendered(snapshot, images, encodings[0])
+            # In a thread, because encoding pictures takes as long as a hundred answers.
+            rendered = await asyncio.to_thread(self._rendered, snapshot, images, encodings[0])
             if len(encodings) == 1 or all(_size(file) <= limit for file in rendered.files):
                 return rendered
             encodings.pop(0)

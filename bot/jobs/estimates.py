@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Row, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.jobs.closures import not_paused
@@ -25,6 +25,7 @@ REFRESH = 5.0
 """Seconds for which a measurement is used before it is taken anew."""
 
 _jobs = tables.jobs
+_KIND = (_jobs.c.checkpoint, _jobs.c.size, _jobs.c.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,16 @@ class Work:
     size: int | None
     steps: int | None
     cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What somebody who waits can expect."""
+
+    position: int
+    """Jobs ahead."""
+    done_at: datetime | None
+    """Probably; None until the first job was drawn."""
 
 
 @dataclass(slots=True)
@@ -77,34 +88,50 @@ class Estimates:
 
     async def seconds(self, work: Work) -> float | None:
         """Seconds that the engine will probably take."""
+        if not self._due():
+            return self._rates.seconds(work)
         async with self._database.read() as connection:
             return (await self._current(connection)).seconds(work)
 
-    async def done_at(self, connection: AsyncConnection, job_id: int) -> datetime | None:
-        """When a waiting job will probably be done, if no more jobs pass it and as many are drawn at once as now."""
+    async def outlooks(
+        self, connection: AsyncConnection, waiting: Sequence[Row[tuple[object, ...]]]
+    ) -> dict[int, Outlook]:
+        """By the ids of those waiting jobs, if no more jobs pass them and as many are drawn at once as now."""
         rates, moment = await self._current(connection), now()
-        job = (await connection.execute(select(_jobs).where(_jobs.c.id == job_id))).one()
-        own = rates.seconds(Work(job.checkpoint, job.size, job.steps, job.cost))
-        if own is None:
-            return None
-        running = (await connection.execute(select(_jobs).where(in_state(JobState.RUNNING)))).all()
-        before = 0.0
+        columns = (*_KIND, _jobs.c.cost, _jobs.c.started_at)
+        running = (await connection.execute(select(*columns).where(in_state(JobState.RUNNING)))).all()
+        begun = 0.0
         for row in running:
             elapsed = (moment - row.started_at).total_seconds()
-            before += max(0.0, (rates.seconds(Work(row.checkpoint, row.size, row.steps, row.cost)) or 0.0) - elapsed)
-        kind = (_jobs.c.checkpoint, _jobs.c.size, _jobs.c.steps)
-        ahead = or_(_jobs.c.tag < job.tag, (_jobs.c.tag == job.tag) & (_jobs.c.id < job.id))
-        grouped = select(*kind, func.sum(_jobs.c.cost)).where(in_state(JobState.QUEUED), not_paused(), ahead)
-        for checkpoint, size, steps, cost in await connection.execute(grouped.group_by(*kind)):
-            before += rates.seconds(Work(checkpoint, size, steps, cost)) or 0.0
-        return moment + timedelta(seconds=before / max(1, len(running)) + own)
+            begun += max(0.0, (rates.seconds(Work(row.checkpoint, row.size, row.steps, row.cost)) or 0.0) - elapsed)
+        one = _jobs.alias()
+        ahead = (_jobs.c.tag <= one.c.tag) & or_(_jobs.c.tag < one.c.tag, _jobs.c.id < one.c.id)
+        work_ahead = (
+            select(one.c.id, *_KIND, func.sum(_jobs.c.cost), func.count())
+            .where(one.c.id.in_([job.id for job in waiting]), in_state(JobState.QUEUED), not_paused(), ahead)
+            .group_by(one.c.id, *_KIND)
+        )
+        positions: Counter[int] = Counter()
+        seconds: dict[int, float] = dict.fromkeys((job.id for job in waiting), begun)
+        for job_id, checkpoint, size, steps, cost, jobs in await connection.execute(work_ahead):
+            positions[job_id] += jobs
+            seconds[job_id] += rates.seconds(Work(checkpoint, size, steps, cost)) or 0.0
+        outlooks = {}
+        for job in waiting:
+            own = rates.seconds(Work(job.checkpoint, job.size, job.steps, job.cost))
+            left = None if own is None else timedelta(seconds=seconds[job.id] / max(1, len(running)) + own)
+            outlooks[job.id] = Outlook(positions[job.id], None if left is None else moment + left)
+        return outlooks
 
     async def _current(self, connection: AsyncConnection) -> _Rates:
-        if not self._rates.samples or time.monotonic() - self._measured_at > REFRESH:
-            columns = (_jobs.c.checkpoint, _jobs.c.size, _jobs.c.steps, _jobs.c.cost, _jobs.c.seconds)
+        if self._due():
+            columns = (*_KIND, _jobs.c.cost, _jobs.c.seconds)
             latest = select(*columns).where(_jobs.c.seconds.is_not(None)).order_by(_jobs.c.id.desc()).limit(MEASURED)
             rates = _Rates()
             for checkpoint, size, steps, cost, seconds in await connection.execute(latest):
                 rates.add(Work(checkpoint, size, steps, cost), seconds)
             self._rates, self._measured_at = rates, time.monotonic()
         return self._rates
+
+    def _due(self) -> bool:
+        return not self._rates.samples or time.monotonic() - self._measured_at > REFRESH

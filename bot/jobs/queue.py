@@ -10,25 +10,26 @@ A claim raises `attempt`, and whatever a claim leads to is written only while th
 
 from __future__ import annotations
 
-import secrets
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-import msgspec
-from sqlalchemy import CursorResult, Row, case, func, literal, or_, select, true, update
+from sqlalchemy import CursorResult, Row, bindparam, case, func, literal, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from bot.errors import JobNotFound, QueueClosed, QueueFull
+from bot.errors import JobNotFound
 from bot.jobs import quota
-from bot.jobs.closures import EVERYWHERE, closures_of, not_paused
+from bot.jobs.admitting import Admissions, Asked
+from bot.jobs.closures import EVERYWHERE, closed_servers, not_paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, StoredImage
 from bot.jobs.quota import Terms
-from bot.jobs.rows import in_state, job_of, now, was_claimed
+from bot.jobs.rows import in_state, job_of, now
+from bot.jobs.together import Together
 from bot.prompt.options import JobOptions
 from bot.storage import tables
 from bot.storage.session import Database
-from t2i.api import MAX_SEED, CheckpointInfo
+from t2i.api import CheckpointInfo
 
 WINDOW = 64
 """Ready rows among which a claim may prefer a checkpoint that is already loaded."""
@@ -36,7 +37,7 @@ MAX_CRASHES = 3
 """Engine crashes after which a job is given up."""
 
 STANDARD = Terms()
-_jobs, _images, _users = tables.jobs, tables.images, tables.users
+_jobs, _images = tables.jobs, tables.images
 
 
 def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
@@ -66,7 +67,9 @@ class JobQueue:
         self._database = database
         self.estimates = Estimates(database)
         self._running_per_user = running_per_user
-        self._queued_per_user = queued_per_user
+        self._admissions = Admissions(database, queued_per_user=queued_per_user)
+        self._messages: Together[tuple[int, int], None] = Together(self._attach_messages)
+        self._looks: Together[int, JobSnapshot] = Together(self._look)
 
     async def submit(
         self, new: NewJob, *, cost: float, size: int | None = None, steps: int | None = None, terms: Terms = STANDARD
@@ -75,60 +78,7 @@ class JobQueue:
 
         Raises QueueClosed, QueueFull or QuotaUsedUp, with nothing written.
         """
-        async with self._database.write() as connection:
-            await connection.execute(self._database.insert(_users).values(id=new.user_id).on_conflict_do_nothing())
-            user = (await connection.execute(select(_users).where(_users.c.id == new.user_id).with_for_update())).one()
-            admitted = await _first(connection, _jobs.c.interaction_id == new.interaction_id)
-            if admitted is not None:
-                return admitted
-            await self._require_room(connection, new)
-            await quota.require(connection, self._database, new, terms)
-            served = await connection.scalar(select(func.max(_jobs.c.tag)).where(was_claimed()))
-            tag = max(served or 0.0, user.tag)
-            await connection.execute(
-                update(_users).where(_users.c.id == new.user_id).values(tag=tag + cost / terms.weight)
-            )
-            seed = new.options.seed if new.options.seed is not None else secrets.randbelow(MAX_SEED + 1)
-            row = await connection.execute(
-                _jobs.insert()
-                .values(
-                    interaction_id=new.interaction_id,
-                    interaction_token=new.interaction_token,
-                    kind=new.kind,
-                    state=JobState.QUEUED,
-                    options=msgspec.json.encode(new.options).decode(),
-                    checkpoint=new.checkpoint,
-                    seed=seed,
-                    size=size,
-                    steps=steps,
-                    cost=cost,
-                    tag=tag,
-                    user_id=new.user_id,
-                    channel_id=new.channel_id,
-                    guild_id=new.guild_id,
-                    parent_id=new.parent_id,
-                    parent_index=new.parent_index,
-                    created_at=now(),
-                )
-                .returning(_jobs)
-            )
-            job = job_of(row.one())
-            await quota.charge(connection, job.id, new, terms)
-            return job
-
-    async def _require_room(self, connection: AsyncConnection, new: NewJob) -> None:
-        if Closure.DRAINING in (await closures_of(connection, new.guild_id)).values():
-            raise QueueClosed(
-                "The queue is running empty because a moderator closed it; no new jobs are taken until it opens again."
-            )
-        waiting = await connection.scalar(
-            select(func.count()).where(_jobs.c.user_id == new.user_id, in_state(JobState.QUEUED))
-        )
-        if (waiting or 0) >= self._queued_per_user:
-            raise QueueFull(
-                f"You have {waiting} jobs waiting, which is the most one person may have; "
-                "wait for one to finish or cancel one."
-            )
+        return await self._admissions.admit(Asked(new, cost, size, steps, terms))
 
     async def claim(self, *, loaded: Collection[str] = ()) -> Job | None:
         """Take the next job in fair order and start a new attempt of it; None when nobody's turn has come.
@@ -242,10 +192,16 @@ class JobQueue:
 
     async def attach_message(self, job_id: int, message_id: int) -> None:
         """The message that was created at the ack; the first one stays."""
+        await self._messages.ask((job_id, message_id))
+
+    async def _attach_messages(self, attached: Sequence[tuple[int, int]]) -> Sequence[None]:
+        statement = update(_jobs).where(_jobs.c.id == bindparam("job"), _jobs.c.message_id.is_(None))
         async with self._database.write() as connection:
             await connection.execute(
-                update(_jobs).where(_jobs.c.id == job_id, _jobs.c.message_id.is_(None)).values(message_id=message_id)
+                statement.values(message_id=bindparam("message")),
+                [{"job": job_id, "message": message_id} for job_id, message_id in attached],
             )
+        return [None] * len(attached)
 
     async def forget_token(self, job_id: int) -> None:
         """The interaction token is of no more use."""
@@ -310,7 +266,7 @@ class JobQueue:
         async with self._database.read() as connection:
             count = await connection.scalar(select(func.count()).select_from(_jobs).where(there))
             rows = (await connection.execute(select(_jobs).where(there).order_by(*order).limit(limit))).all()
-            return tuple([await self._snapshot(connection, row) for row in rows]), count or 0
+            return await self._snapshots(connection, rows), count or 0
 
     async def position(self, job: Job) -> int | None:
         """Jobs ahead of it; None unless it waits."""
@@ -326,29 +282,40 @@ class JobQueue:
 
     async def images(self, job_id: int) -> tuple[StoredImage, ...]:
         async with self._database.read() as connection:
-            return await _images_of(connection, job_id)
+            return tuple((await _images_of(connection, [job_id]))[job_id])
 
     async def look(self, job_id: int) -> JobSnapshot:
         """The job with its place in the queue or its pictures, all of one moment. Raises JobNotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(_jobs).where(_jobs.c.id == job_id))).one_or_none()
-            if row is None:
-                raise _not_found()
-            return await self._snapshot(connection, row)
+        return await self._looks.ask(job_id)
 
-    async def _snapshot(self, connection: AsyncConnection, row: Row[tuple[object, ...]]) -> JobSnapshot:
-        if row.state != JobState.QUEUED:
-            return JobSnapshot(job_of(row), images=await _images_of(connection, row.id))
-        ahead = or_(_jobs.c.tag < row.tag, (_jobs.c.tag == row.tag) & (_jobs.c.id < row.id))
-        position = await connection.scalar(select(func.count()).where(in_state(JobState.QUEUED), not_paused(), ahead))
-        held = Closure.PAUSED in (await closures_of(connection, row.guild_id)).values()
-        done_at = None if held else await self.estimates.done_at(connection, row.id)
-        return JobSnapshot(job_of(row), position=position or 0, paused=held, done_at=done_at)
+    async def _look(self, job_ids: Sequence[int]) -> list[JobSnapshot | Exception]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(_jobs).where(_jobs.c.id.in_(job_ids)))).all()
+            found = {snapshot.job.id: snapshot for snapshot in await self._snapshots(connection, rows)}
+        return [found.get(job_id) or _not_found() for job_id in job_ids]
+
+    async def _snapshots(
+        self, connection: AsyncConnection, rows: Sequence[Row[tuple[object, ...]]]
+    ) -> tuple[JobSnapshot, ...]:
+        """As many statements for many jobs as for one."""
+        waiting = [row for row in rows if row.state == JobState.QUEUED]
+        images = await _images_of(connection, [row.id for row in rows if row.state != JobState.QUEUED])
+        outlooks = await self.estimates.outlooks(connection, waiting) if waiting else {}
+        paused = await closed_servers(connection, Closure.PAUSED) if waiting else set()
+
+        def snapshot(row: Row[tuple[object, ...]]) -> JobSnapshot:
+            if (outlook := outlooks.get(row.id)) is None:
+                return JobSnapshot(job_of(row), images=tuple(images[row.id]))
+            held = not paused.isdisjoint((EVERYWHERE, row.guild_id))
+            done_at = None if held else outlook.done_at
+            return JobSnapshot(job_of(row), position=outlook.position, paused=held, done_at=done_at)
+
+        return tuple(snapshot(row) for row in rows)
 
     async def delete_images(self, job_id: int) -> set[str]:
         """Forget the job's pictures; returns the files that no other picture uses."""
         async with self._database.write() as connection:
-            gone = await _images_of(connection, job_id)
+            gone = (await _images_of(connection, [job_id]))[job_id]
             await connection.execute(_images.delete().where(_images.c.job_id == job_id))
             files = {sha256 for image in gone for sha256 in (image.sha256, image.latents_sha256)}
             return files - await _used(connection, files)
@@ -374,9 +341,13 @@ async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) ->
     return None if row is None else job_of(row)
 
 
-async def _images_of(connection: AsyncConnection, job_id: int) -> tuple[StoredImage, ...]:
-    rows = await connection.execute(select(_images).where(_images.c.job_id == job_id).order_by(_images.c.index))
-    return tuple(StoredImage(**row._mapping) for row in rows)
+async def _images_of(connection: AsyncConnection, job_ids: Sequence[int]) -> defaultdict[int, list[StoredImage]]:
+    found: defaultdict[int, list[StoredImage]] = defaultdict(list)
+    if job_ids:
+        theirs = select(_images).where(_images.c.job_id.in_(job_ids)).order_by(_images.c.index)
+        for row in await connection.execute(theirs):
+            found[row.job_id].append(StoredImage(**row._mapping))
+    return found
 
 
 async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:

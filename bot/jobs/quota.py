@@ -7,7 +7,7 @@ is their sum and nothing can drift. A day is a day in UTC, and a job counts for 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from bot.errors import QuotaUsedUp
-from bot.jobs.model import NewJob
+from bot.jobs.model import Job, NewJob
 from bot.storage import tables
 from bot.storage.session import Database
 
@@ -99,44 +99,73 @@ class Quotas:
             return Usage(await _used(connection, whose, now), limit, _next_day(now))
 
 
-async def require(connection: AsyncConnection, database: Database, new: NewJob, terms: Terms) -> None:
-    """Raises QuotaUsedUp when the job would pass its user's or its server's limit of today.
+class Today:
+    """What users and servers have used today, in a transaction during which nobody else may charge them."""
 
-    Nobody else may charge that user or that server before the transaction ends; the user's row is locked already.
-    """
-    if terms.user_limit is not None:
-        await _require(connection, _charges.c.user_id == new.user_id, terms.user_limit, terms.estimate, "You have")
-    if terms.guild_limit is not None and new.guild_id is not None:
-        guilds = tables.guilds
-        await connection.execute(database.insert(guilds).values(id=new.guild_id).on_conflict_do_nothing())
-        await connection.execute(select(guilds.c.id).where(guilds.c.id == new.guild_id).with_for_update())
-        whose = _charges.c.guild_id == new.guild_id
-        await _require(connection, whose, terms.guild_limit, terms.estimate, "This server has")
+    def __init__(self, moment: datetime, users: dict[int, float], guilds: dict[int, float]) -> None:
+        self._moment = moment
+        self._users = users
+        self._guilds = guilds
 
-
-async def _require(
-    connection: AsyncConnection, whose: ColumnElement[bool], limit: float, estimate: float, subject: str
-) -> None:
-    now = datetime.now(UTC)
-    left = limit - await _used(connection, whose, now)
-    if left > 0 and estimate <= left:
-        return
-    needed = f", and this would take about {estimate:.0f} s" if left > 0 else ""
-    raise QuotaUsedUp(
-        f"{subject} {max(left, 0.0):.0f} of {limit:.0f} s of GPU time left for today{needed}; "
-        f"a new day begins <t:{int(_next_day(now).timestamp())}:R>."
-    )
-
-
-async def charge(connection: AsyncConnection, job_id: int, new: NewJob, terms: Terms) -> None:
-    await connection.execute(
-        _charges.insert().values(
-            job_id=job_id,
-            user_id=new.user_id,
-            guild_id=new.guild_id,
-            day=datetime.now(UTC).date(),
-            seconds=terms.estimate,
+    @classmethod
+    async def open(
+        cls, connection: AsyncConnection, database: Database, asked: Sequence[tuple[NewJob, Terms]]
+    ) -> Today:
+        """For those who want to be charged; the rows of the users are locked already."""
+        moment = datetime.now(UTC)
+        users = {new.user_id for new, terms in asked if terms.user_limit is not None}
+        guilds = {new.guild_id for new, terms in asked if terms.guild_limit is not None and new.guild_id is not None}
+        if guilds:
+            table = tables.guilds
+            await connection.execute(
+                database.insert(table).on_conflict_do_nothing(), [{"id": guild_id} for guild_id in sorted(guilds)]
+            )
+            await connection.execute(
+                select(table.c.id).where(table.c.id.in_(guilds)).order_by(table.c.id).with_for_update()
+            )
+        return cls(
+            moment,
+            await _used_by(connection, _charges.c.user_id, users, moment),
+            await _used_by(connection, _charges.c.guild_id, guilds, moment),
         )
+
+    def charge(self, new: NewJob, terms: Terms) -> None:
+        """Count the job in. Raises QuotaUsedUp when it would pass its user's or its server's limit."""
+        if terms.user_limit is not None:
+            self._require(self._users[new.user_id], terms.user_limit, terms.estimate, "You have")
+        if terms.guild_limit is not None and new.guild_id is not None:
+            self._require(self._guilds[new.guild_id], terms.guild_limit, terms.estimate, "This server has")
+        if new.user_id in self._users:
+            self._users[new.user_id] += terms.estimate
+        if new.guild_id is not None and new.guild_id in self._guilds:
+            self._guilds[new.guild_id] += terms.estimate
+
+    def _require(self, used: float, limit: float, estimate: float, subject: str) -> None:
+        left = limit - used
+        if left > 0 and estimate <= left:
+            return
+        needed = f", and this would take about {estimate:.0f} s" if left > 0 else ""
+        raise QuotaUsedUp(
+            f"{subject} {max(left, 0.0):.0f} of {limit:.0f} s of GPU time left for today{needed}; "
+            f"a new day begins <t:{int(_next_day(self._moment).timestamp())}:R>."
+        )
+
+
+async def charge(connection: AsyncConnection, admitted: Sequence[tuple[Job, Terms]]) -> None:
+    """Put down what the jobs will probably take."""
+    day = datetime.now(UTC).date()
+    await connection.execute(
+        _charges.insert(),
+        [
+            {
+                "job_id": job.id,
+                "user_id": job.user_id,
+                "guild_id": job.guild_id,
+                "day": day,
+                "seconds": terms.estimate,
+            }
+            for job, terms in admitted
+        ],
     )
 
 
@@ -153,6 +182,16 @@ async def refund(connection: AsyncConnection, *job_ids: int) -> None:
 async def _used(connection: AsyncConnection, whose: ColumnElement[bool], now: datetime) -> float:
     total = await connection.scalar(select(func.sum(_charges.c.seconds)).where(whose, _charges.c.day == now.date()))
     return total or 0.0
+
+
+async def _used_by(
+    connection: AsyncConnection, owner: ColumnElement[int], owners: Collection[int], now: datetime
+) -> dict[int, float]:
+    used = dict.fromkeys(owners, 0.0)
+    if owners:
+        sums = select(owner, func.sum(_charges.c.seconds)).where(owner.in_(owners), _charges.c.day == now.date())
+        used |= {row[0]: row[1] for row in await connection.execute(sums.group_by(owner))}
+    return used
 
 
 def _next_day(now: datetime) -> datetime:

@@ -53,12 +53,15 @@ class WatchedDatabase(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
+        self.written = 0
+        """Transactions."""
         self._commits = asyncio.Condition()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         async with super().write() as connection:
             yield connection
+        self.written += 1
         async with self._commits:
             self._commits.notify_all()
 
