@@ -6,24 +6,28 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from t2i.families import cascade
+from t2i.families import cascade, references
 from t2i.families.networks import CHANNELS, NetworkShape, build_network
-from t2i.families.text import quantize
+from t2i.families.references import Entry
+from t2i.families.text import TextEncoder, quantize
 
 _TEXT_DIM = 32
 _UNKNOWN = "[UNK]"
 _SPECIAL = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]")
 
 
-def build(folder: Path, seed: int = 0, *, steps: int = 8) -> Path:
-    """Write the checkpoint into `folder`, named after it, and return the folder. 16 px pictures, upsampled to 64 px."""
+def build(folder: Path, seed: int = 0, *, steps: int = 8, collages: bool = False) -> Path:
+    """Write the checkpoint into `folder`, named after it, and return the folder. 16 px pictures, upsampled to 64 px;
+    with `collages` they are drawn after squares that are called red and blue."""
     torch.manual_seed(seed)
     shape = NetworkShape(block_out_channels=[32, 32], attention=[False, True], patch=4)
-    base = build_network(shape, resolution=16, text_dim=_TEXT_DIM)
+    seen = CHANNELS * shape.patch**2 if collages else 0
+    base = build_network(shape, resolution=16, text_dim=_TEXT_DIM, condition_channels=seen)
     upsampler = build_network(shape, resolution=64, text_dim=_TEXT_DIM, condition_channels=CHANNELS)
     folder.mkdir(parents=True, exist_ok=True)
     index = {
@@ -32,13 +36,26 @@ def build(folder: Path, seed: int = 0, *, steps: int = 8) -> Path:
         "licence": "MIT",
         "num_timesteps": 1000,
         "upsampler_steps": 2,
+        "redraw": 0.5,
         "defaults": {"steps": steps, "sampler": "flow_euler", "guidance_scale": 3.0, "size": 64},
     }
     with tempfile.TemporaryDirectory() as scratch:
         text_encoder = Path(scratch)
         _write_text_encoder(text_encoder)
+        if collages:
+            _write_references(folder / cascade.REFERENCES, TextEncoder(text_encoder, torch.device("cpu")))
         cascade.save(folder, index, base, upsampler, text_encoder)
     return folder
+
+
+def _write_references(folder: Path, encoder: TextEncoder) -> None:
+    pictures = []
+    for colour in ((220, 30, 30, 255), (30, 30, 220, 255)):
+        pixels = np.zeros((16, 16, 4), np.uint8)
+        pixels[2:-2, 2:-2] = colour
+        pictures.append(pixels)
+    entries = [Entry("red square", ()), Entry("blue square", ())]
+    references.save(folder, pictures, entries, encoder.sentences, quality=90)
 
 
 def _write_text_encoder(folder: Path) -> None:

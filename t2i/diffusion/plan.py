@@ -65,6 +65,8 @@ class Plan:
     start_alpha: float
     start_sigma: float
     start_scale: float
+    strength: float = 1.0
+    """The share of the schedule that is drawn; 1 knows nothing of a picture."""
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -110,6 +112,7 @@ def build_plan(
         float(levels.alpha[0]),
         float(levels.sigma[0]),
         _start_scale(schedule, sampler, float(levels.sigma[0])),
+        strength,
     )
 
 

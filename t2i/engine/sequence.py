@@ -12,7 +12,6 @@ from t2i.api import Admitted, GenerationRequest
 from t2i.engine import starting
 from t2i.engine.noise import image_seeds, seeded_noise
 from t2i.families.model import Model, Stage
-from t2i.families.planning import strength_for
 
 
 class Kind(NamedTuple):
@@ -39,7 +38,7 @@ class Sequence:
         self.seeds = image_seeds(request)
         self._stages = model.stages(request)
         self.steps = sum(len(stage.plan) for stage in self._stages)
-        self._start = starting.start(model, request, self.picture, self._stages)
+        self._start = starting.start(model, request, self.picture, self._stages, self.seeds)
         self.text, self.unconditional = model.encode(request)
         self.base: Tensor | None = None
         self._index = -1
@@ -102,8 +101,8 @@ class Sequence:
 
     @property
     def condition(self) -> Tensor | None:
-        """What the network sees beside the latents, [images, c, H, W]: the picture of the stage before, or a masked
-        one."""
+        """What the network sees beside the latents, [images, c, H, W]: the picture of the stage before, a masked one
+        or one to draw after."""
         if self.base is not None:
             return self.base
         if self._start is None or self._start.condition is None:
@@ -182,7 +181,7 @@ class Sequence:
         self._table = torch.from_numpy(plan.table).to(model.device, torch.float32)
         self.embedded_guidance = torch.tensor([self.stage.embedded_guidance], device=model.device)
         # Only the first stage starts from its own kind of picture; a later one reads it as a condition.
-        if self._index == 0 and clean is not None and strength_for(self.request) < 1.0:
+        if self._index == 0 and clean is not None and plan.strength < 1.0:
             self.latents = self._noise * plan.start_sigma + plan.start_alpha * clean
         else:
             self.latents = self._noise * plan.start_scale

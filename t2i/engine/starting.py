@@ -51,15 +51,18 @@ def sized_like(request: GenerationRequest, picture: Picture | None, info: Checkp
     return msgspec.structs.replace(request, width=width, height=height)
 
 
-def start(model: Model, request: GenerationRequest, picture: Picture | None, stages: list[Stage]) -> Start | None:
+def start(
+    model: Model, request: GenerationRequest, picture: Picture | None, stages: list[Stage], seeds: list[int]
+) -> Start | None:
     """What the first stage starts from, or None for pure noise. Raises InvalidRequest."""
     if picture is not None:
         last = stages[-1]
         fitted = picture.fitted(last.shape[2] * last.scale, last.shape[1] * last.scale)
         return model.start(*fitted, stages[0], tile=request.tile)
+    latents = None
     if request.latents is not None:
-        return Start(unpack_latents(request, stages[0].shape, model.info.name).to(model.device))
-    return None
+        latents = unpack_latents(request, stages[0].shape, model.info.name).to(model.device)
+    return model.begin(request, latents, seeds)
 
 
 def pack_latents(latents: Tensor) -> bytes:

@@ -24,14 +24,16 @@ from t2i.diffusion.plan import SAMPLER_NAMES, Prediction, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
+from t2i.families.collage import Pixels
 from t2i.families.cpu import RowShares, quicken
 from t2i.families.model import Rows, Stage, Start, TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
 from t2i.families.planning import guidance_for, plan_for
+from t2i.families.references import References
 from t2i.families.text import TextEncoder
 
 CLASS_NAME = "CascadePipeline"
-BASE, UPSAMPLER = "base", "upsampler"
+BASE, UPSAMPLER, REFERENCES = "base", "upsampler", "references"
 FAINT = 10
 """Alpha (of 255) below which a pixel is the networks' noise on an empty ground."""
 
@@ -58,10 +60,16 @@ class Cascade:
         self._dtype = self.dtype = dtype
         self.schedule = flow_schedule(index["num_timesteps"])
         self._upsampler_steps: int = index["upsampler_steps"]
+        self._redraw: float = index.get("redraw", 1.0)
         self._text_encoder = TextEncoder(folder / "text_encoder", device)
         self.denoiser = _load_unet(folder / BASE, device, dtype)
         self._base = BaseDenoiser(self.denoiser)
         self._upsampler = Upsampler(_load_unet(folder / UPSAMPLER, device, dtype))
+        self._references = (
+            References.load(folder / REFERENCES, self._text_encoder.sentences)
+            if (folder / REFERENCES).is_dir()
+            else None
+        )
         self._shares = RowShares() if device.type == "cpu" else None
         self.loras = Loras("cascade", {BASE: self.denoiser}, loras_dir)
 
@@ -92,7 +100,8 @@ class Cascade:
             sizes = " or ".join(f"{side}x{side}" for side in self.info.sizes)
             raise InvalidRequest("width", f"{self.info.name} draws pictures of {sizes} pixels.")
         small, large = self._base.size, self._upsampler.size
-        plan = plan_for(request, self.info, self.schedule, self.prediction)
+        by_itself = self._redraw if self._references and self._references.know(request.prompt) else 1.0
+        plan = plan_for(request, self.info, self.schedule, self.prediction, by_itself=by_itself)
         stages = [Stage(BASE, plan, (CHANNELS, small, small), guidance_for(request, self.info), static_threshold)]
         if size > small:
             plan = build_plan(self.schedule, "flow_euler", self._upsampler_steps)
@@ -103,9 +112,24 @@ class Cascade:
         """The picture as the base network draws it, small and premultiplied."""
         side = stage.shape[-1]
         small = np.asarray(picture.convert("RGBA").convert("RGBa").resize((side, side), Image.Resampling.LANCZOS))
-        latents = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        latents = _to_latents(small)[None].to(self.device)
         kept = None if mask is None else mask_to_latents(mask, stage.shape).to(self.device)
-        return Start(latents.to(self.device), kept)
+        return Start(latents, kept, latents if self._base.sees_collages else None)
+
+    def begin(self, request: GenerationRequest, latents: Tensor | None, seeds: list[int]) -> Start | None:
+        """A request without a picture or latents starts from a collage of what its prompt names. The network sees what
+        it starts from all the way."""
+        if latents is None and self._base.sees_collages:
+            small = self._base.size
+            made = [self.collage(request.prompt, seed) for seed in seeds]
+            latents = torch.stack([torch.full((CHANNELS, small, small), -1.0) if c is None else c for c in made])
+            latents = latents.to(self.device)
+        return None if latents is None else Start(latents, condition=latents if self._base.sees_collages else None)
+
+    def collage(self, prompt: str, seed: int) -> Tensor | None:
+        """Latents [4, h, w] of what a prompt names, by the checkpoint's reference pictures; None when it has none."""
+        pixels = self._references.collage(prompt, seed) if self._references else None
+        return None if pixels is None else _to_latents(pixels)
 
     @torch.inference_mode()
     def predict(self, rows: Rows) -> Tensor:
@@ -119,7 +143,7 @@ class Cascade:
         """What the networks say as they are now, with gradients where they have any."""
         text = rows.text.to(self.device, self.dtype)
         if rows.stage == BASE:
-            return self._base(rows.latents, rows.timesteps, text)
+            return self._base(rows.latents, rows.timesteps, text, rows.condition)
         if rows.condition is None:
             raise ValueError("The upsampler needs the small picture.")
         return self._upsampler(rows.latents, rows.timesteps, text, rows.condition, tile=rows.tile)
@@ -164,14 +188,16 @@ def describe(folder: Path) -> CheckpointInfo:
 def save(
     folder: Path, index: dict[str, Any], base: UNet2DConditionModel, upsampler: UNet2DConditionModel, text_encoder: Path
 ) -> None:
-    """Write a cascade checkpoint: half-precision networks, the text encoder's files, and an index with every hash."""
+    """Write a cascade checkpoint: half-precision networks, the text encoder's files, and an index with every hash, also
+    of references that are there already."""
     for name, unet in ((BASE, base), (UPSAMPLER, upsampler)):
         torch.nn.Module.to(unet, torch.float16).save_pretrained(folder / name, max_shard_size="15MB")
     (folder / "text_encoder").mkdir(exist_ok=True)
     for file in ("config.json", "tokenizer.json", "model.safetensors"):
         (folder / "text_encoder" / file).write_bytes((text_encoder / file).read_bytes())
     parameters = sum(weight.numel() for unet in (base, upsampler) for weight in unet.parameters())
-    files = sorted(file for part in (BASE, UPSAMPLER, "text_encoder") for file in (folder / part).iterdir())
+    parts = [folder / part for part in (BASE, UPSAMPLER, "text_encoder", REFERENCES)]
+    files = sorted(file for part in parts if part.is_dir() for file in part.iterdir())
     index = {
         "_class_name": CLASS_NAME,
         **index,
@@ -190,6 +216,11 @@ def read_index(folder: Path) -> dict[str, Any]:
     if index.get("_class_name") != CLASS_NAME:
         raise CheckpointError(f"{folder.name} is a {index.get('_class_name')}; only the cascade family can be loaded.")
     return index
+
+
+def _to_latents(pixels: Pixels) -> Tensor:
+    """Premultiplied RGBA [h, w, 4] uint8 as latents [4, h, w]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def _verify(folder: Path, index: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ X", a colour word before a noun): they only lay out what a network then draws.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ _ARTICLE = re.compile(r"^(?:an?|the|some|one|my|cute|little|small|big|happy|sing
 
 def read_scene(prompt: str) -> list[Part]:
     """The parts that a prompt names, furthest behind first; one of the whole prompt where no rule applies."""
-    text = re.sub(r"\s+", " ", prompt.lower().split(",")[0]).strip(" .!?")
+    text = _first_clause(prompt)
     if (match := _WEARING.match(text)) and (worn := _worn_things(match["what"])):
         return [replace(_thing(match["who"]), box=WEARER), *worn]
     for pattern, boxes in _BETWEEN:
@@ -96,6 +97,18 @@ def read_scene(prompt: str) -> list[Part]:
     return [_thing(text)]
 
 
+def bare(words: str) -> str:
+    """Words without the article and the like before them."""
+    noun = _first_clause(words)
+    while (shorter := _ARTICLE.sub("", noun)) != noun:
+        noun = shorter
+    return noun
+
+
+def _first_clause(prompt: str) -> str:
+    return re.sub(r"\s+", " ", prompt.lower().split(",")[0]).strip(" .!?")
+
+
 def _worn_things(words: str) -> list[Part]:
     """Nothing unless every thing is one that is worn."""
     things = [_thing(part) for part in re.split(r",| and ", words)]
@@ -109,9 +122,7 @@ def _worn_things(words: str) -> list[Part]:
 
 
 def _thing(words: str) -> Part:
-    noun = words.strip()
-    while (shorter := _ARTICLE.sub("", noun)) != noun:
-        noun = shorter
+    noun = bare(words)
     colour = next((word for word in noun.split() if word in COLOUR_WORDS and word != "rainbow"), None)
     rest = " ".join(word for word in noun.split() if word != colour)
     return Part(rest, colour) if colour and rest else Part(noun)
@@ -126,6 +137,27 @@ def _singular(noun: str) -> str:
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A picture in a collage; `worn` as in `Part`."""
+
+    pixels: Pixels
+    colour: str | None = None
+    box: Box = WHOLE
+    worn: str | None = None
+    flipped: bool = False
+
+
+def compose(layers: Iterable[Layer], size: int) -> Pixels:
+    """One picture [size, size, 4] of these layers, furthest behind first."""
+    canvas = np.zeros((size, size, 4), np.uint8)
+    for layer in layers:
+        coloured = tint(layer.pixels, layer.colour) if layer.colour else layer.pixels
+        turned = coloured[:, ::-1] if layer.flipped else coloured
+        place(canvas, turned, box_on(canvas, layer.worn) if layer.worn else layer.box)
+    return canvas
 
 
 def tint(pixels: Pixels, colour: str) -> Pixels:
@@ -160,6 +192,13 @@ def place(canvas: Pixels, pixels: Pixels, box: Box) -> None:
     upper = scaled[y0 - top : y1 - top, x0 - left : x1 - left].astype(np.float32)
     region = canvas[y0:y1, x0:x1]
     region[:] = np.clip(upper + region * (1 - upper[..., 3:] / 255), 0, 255).astype(np.uint8)
+
+
+def jittered(box: Box, rng: np.random.Generator, *, shift: float, scale: float) -> Box:
+    """The box moved by up to `shift` of the canvas and scaled by up to `scale` about its middle."""
+    dx, dy = rng.uniform(-shift, shift, 2)
+    side = box.side * (1 + rng.uniform(-scale, scale))
+    return Box(box.left + dx + (box.side - side) / 2, box.top + dy + (box.side - side) / 2, side)
 
 
 def box_on(canvas: Pixels, where: str) -> Box:

@@ -78,6 +78,9 @@ class LatentModel:
         latents = self._autoencoder.encode(on_white(picture), tile=tile).to(self.device)
         return Start(latents, None if mask is None else mask_to_latents(mask, stage.shape).to(self.device))
 
+    def begin(self, request: GenerationRequest, latents: Tensor | None, seeds: list[int]) -> Start | None:
+        return None if latents is None else Start(latents)
+
     def decode(self, latents: Tensor, *, tile: bool = False) -> list[Image.Image]:
         return self._autoencoder.decode(latents, tile=tile)
 

@@ -147,6 +147,10 @@ class Model(Protocol):
     def start(self, picture: Image.Image, mask: Image.Image | None, stage: Stage, *, tile: bool = False) -> Start:
         """A picture of the request's size, RGB or RGBA, and a mask of the same size, mode L, as latents."""
 
+    def begin(self, request: GenerationRequest, latents: Tensor | None, seeds: list[int]) -> Start | None:
+        """What a request without a picture starts from, given its own latents [images or 1, C, h, w] if it has any;
+        None for noise alone."""
+
     def predict(self, rows: Rows) -> Tensor:
         """The network's output [n, C, h, w], or [n, 2 C, h, w] with a learned variance."""
 

@@ -56,13 +56,16 @@ def build_network(
 
 def start_from(unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> None:
     """Take over the weights of a network like this one, which may see fewer channels beside the picture: those it did
-    not see say nothing at first. Raises ValueError for another kind of network."""
+    not see say nothing at first, and as it draws something else now, its last layer starts from nothing. Raises
+    ValueError for another kind of network."""
     weights = dict(weights)
     first = "conv_in.weight"
     grown = torch.zeros_like(unet.conv_in.weight)
     if first not in weights or weights[first].shape[1] > grown.shape[1]:
         raise ValueError("its first layer is not one of this network")
     grown[:, : weights[first].shape[1]] = weights[first]
+    if weights[first].shape[1] < grown.shape[1]:
+        weights |= {name: torch.zeros_like(weights[name]) for name in ("conv_out.weight", "conv_out.bias")}
     try:
         unet.load_state_dict(weights | {first: grown})
     except RuntimeError as error:
@@ -71,7 +74,8 @@ def start_from(unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> Non
 
 class BaseDenoiser:
     """Predicts clean 64 px latents [n, 4, h, w] from noisy ones, text and, where the network was trained with them, a
-    collage of pictures to draw after, of the latents' shape; an empty one says nothing."""
+    collage of pictures to draw after, of the latents' shape; an empty one says nothing. Then the network draws what the
+    collage lacks: one layer of so few channels cannot carry two pictures through."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         self.unet = unet
@@ -80,10 +84,12 @@ class BaseDenoiser:
         self.sees_collages: bool = unet.config.in_channels > unet.config.out_channels
 
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates, collage: Tensor | None = None) -> Tensor:
-        if self.sees_collages:
-            latents = torch.cat([latents, torch.full_like(latents, -1) if collage is None else collage], 1)
-        packed = functional.pixel_unshuffle(latents, self.patch)
-        return functional.pixel_shuffle(_forward(self.unet, packed, timesteps, text), self.patch)
+        if not self.sees_collages:
+            packed = functional.pixel_unshuffle(latents, self.patch)
+            return functional.pixel_shuffle(_forward(self.unet, packed, timesteps, text), self.patch)
+        known = torch.full_like(latents, -1) if collage is None else collage
+        packed = functional.pixel_unshuffle(torch.cat([latents, known], 1), self.patch)
+        return known + functional.pixel_shuffle(_forward(self.unet, packed, timesteps, text), self.patch)
 
 
 class Upsampler:

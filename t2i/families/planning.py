@@ -26,15 +26,18 @@ def plan_for(
     schedule: Schedule,
     prediction: Prediction,
     variance: Variance = "fixed_small",
+    *,
+    by_itself: float = 1.0,
 ) -> Plan:
-    """The plan of the first stage. Raises InvalidRequest for steps or a respacing that cannot be had."""
+    """The plan of the first stage. `by_itself` is the share of it that is drawn where the request starts from nothing.
+    Raises InvalidRequest for steps or a respacing that cannot be had."""
     try:
         return build_plan(
             schedule,
             request.sampler or info.sampler,
             request.steps or info.steps,
             respacing=request.respacing,
-            strength=strength_for(request),
+            strength=strength_for(request, by_itself),
             prediction=prediction,
             eta=request.eta or 0.0,
             variance=variance,
@@ -43,10 +46,10 @@ def plan_for(
         raise InvalidRequest("respacing" if request.respacing else "steps", str(error)) from error
 
 
-def strength_for(request: GenerationRequest) -> float:
-    """The share of the schedule that is drawn; behind a mask, as without a picture, everything is."""
+def strength_for(request: GenerationRequest, by_itself: float = 1.0) -> float:
+    """The share of the schedule that is drawn; behind a mask everything is."""
     if request.image is None and request.latents is None:
-        return 1.0
+        return by_itself
     if request.strength is not None:
         return request.strength
     return IMAGE_STRENGTH if request.mask is None else 1.0

@@ -66,6 +66,12 @@ class TextEncoder:
         pooled = torch.nn.functional.normalize((tokens * weight).sum(1) / weight.sum(1), dim=-1)
         return TextStates(tokens, mask, pooled)
 
+    def sentences(self, texts: list[str]) -> Tensor:
+        """Only the normalised vectors of whole texts, [n, dim]."""
+        pooled = self.encode(texts).pooled
+        assert pooled is not None
+        return pooled
+
     def _read(self, windows: Windows) -> Tensor:
         ids = windows.ids.flatten(0, 1).to(self.model.device)
         seen = (~windows.padding).flatten(0, 1).long().to(self.model.device)

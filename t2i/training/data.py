@@ -137,6 +137,9 @@ class Composer:
         pixels = _draw([(piece, piece.art.pixels) for piece in pieces], size)
         if rng.random() < self._dropped:
             return Example(pixels, caption, np.zeros_like(pixels))
+        if rng.random() < 0.25:
+            # Where the noisy picture agrees with the collage there is nothing to change.
+            return Example(pixels, caption, pixels)
         rough = [self._roughly(piece, rng) for piece in pieces if len(pieces) == 1 or rng.random() > 0.05]
         return Example(pixels, caption, _draw(rough, size))
 
