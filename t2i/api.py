@@ -271,8 +271,9 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
 
     request_id: str
     source: str
-    """A path, the name of something in that folder, or an id of the hub."""
+    """The name of something in that folder, an id of the hub, or, with `anywhere`, a path."""
     name: str | None = None
+    anywhere: bool = False
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True, tag="remove"):
@@ -291,6 +292,8 @@ class Verify(msgspec.Struct, frozen=True, kw_only=True, tag="verify"):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
+    """End a request or an errand; a download ends when it is complete."""
+
     request_id: str
 
 
@@ -305,7 +308,7 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
 
 
 Errand = Add | Remove | Verify
-"""What concerns files only: done one after the other, beside the drawing, and ended by Accomplished or Failed."""
+"""What concerns files only: one after the other, beside the drawing; Accomplished, Failed or Cancelled ends each."""
 
 Command = Submit | Settle | Cancel | Prefetch | Errand | Drain
 
@@ -425,5 +428,5 @@ class Accomplished(msgspec.Struct, frozen=True, kw_only=True, tag="accomplished"
 
 
 RequestEvent = Admitted | Progress | ImageReady | Done | Failed | Cancelled
-ErrandEvent = Advanced | Accomplished | Failed
+ErrandEvent = Advanced | Accomplished | Failed | Cancelled
 Event = Hello | Loaded | Shelved | Heartbeat | Fatal | Advanced | Accomplished | RequestEvent

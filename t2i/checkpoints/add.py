@@ -35,18 +35,19 @@ def add(
     name: str | None = None,
     *,
     prediction_type: str | None = None,
+    anywhere: bool = True,
     tell: Tell = silent,
 ) -> Path:
     """Copy a folder, a file or a model of the hub ("org/name" or "org/name@revision") and return where it is now.
 
     What lies in the folder of checkpoints already, by its path or its name there, is given a manifest where it is.
-    LoRAs go to the folder "loras". `prediction_type` (epsilon or v_prediction) is for files that do not tell. Raises
-    CheckpointError for what cannot be loaded, is damaged, does not fit on the disk, or whose name is taken; then
-    nothing is added.
+    With `anywhere` false, no other path is looked at. LoRAs go to the folder "loras". `prediction_type` (epsilon or
+    v_prediction) is for files that do not tell. Raises CheckpointError for what cannot be loaded, is damaged, does not
+    fit on the disk, or whose name is taken; then nothing is added.
     """
     if prediction_type not in (None, "epsilon", "v_prediction"):
         raise CheckpointError(f"No network predicts {prediction_type!r}; choose epsilon or v_prediction.")
-    path, origin = _locate(str(source), checkpoints_dir, tell)
+    path, origin = _locate(str(source), checkpoints_dir, tell, anywhere=anywhere)
     found = detect(path)
     problems = verify(path, tell)
     if problems:
@@ -74,12 +75,18 @@ def add(
     return destination
 
 
-def _locate(source: str, checkpoints_dir: Path, tell: Tell) -> tuple[Path, str]:
+def _locate(source: str, checkpoints_dir: Path, tell: Tell, *, anywhere: bool) -> tuple[Path, str]:
     """The path of a source, and how the manifest names it: a hub id with its commit, or a name."""
-    here = (checkpoints_dir / source, checkpoints_dir / f"{source}.safetensors", checkpoints_dir / LORAS / source)
-    path = next((path for path in (Path(source), *here) if path.exists()), Path(source))
-    if path.exists() or not hub.is_hub_id(source):
+    loras = checkpoints_dir / LORAS
+    places = [folder / name for folder in (checkpoints_dir, loras) for name in (source, f"{source}.safetensors")]
+    if not anywhere and not (_NAME.fullmatch(source) or hub.is_hub_id(source)):
+        raise CheckpointError(f"{source!r} is neither the name of something in the folder of checkpoints nor a hub id.")
+    candidates = [Path(source), *places] if anywhere else places if _NAME.fullmatch(source) else []
+    path = next((path for path in candidates if path.exists()), None)
+    if path is not None:
         return path, path.resolve().name
+    if not hub.is_hub_id(source):
+        raise CheckpointError(f"There is no file or folder {source}.")
     snapshot = hub.fetch(source, tell)
     return snapshot.path, f"{snapshot.repository}@{snapshot.revision}"
 

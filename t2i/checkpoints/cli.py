@@ -37,6 +37,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     remove.set_defaults(run=_remove)
     verify = actions.add_parser("verify", help="compare every file with its hash, and print every problem")
     verify.add_argument("checkpoint", nargs="?", help="a name, a folder or a file (default: each there is)")
+    verify.add_argument("--json", action="store_true", help="print one object with the problems by name")
     _add_folder(verify)
     verify.set_defaults(run=_verify)
     convert = actions.add_parser("convert", help="write a single file, or a folder in another precision, as a folder")
@@ -92,16 +93,18 @@ def _verify(arguments: argparse.Namespace) -> None:
     from t2i.checkpoints import available, resolve
 
     wanted = [arguments.checkpoint] if arguments.checkpoint else list(available(arguments.dir))
-    problems = 0
-    for name in wanted:
-        problems += _print_problems(Path(name).name, resolve(name, arguments.dir))
-    if problems:
+    problems = {Path(name).name: _problems(resolve(name, arguments.dir)) for name in wanted}
+    if arguments.json:
+        print(json.dumps(problems))
+    else:
+        for name, sentences in problems.items():
+            print("\n".join(sentences) or f"{name}: every file is as it should be")
+    if count := sum(map(len, problems.values())):
         what = arguments.checkpoint or "The folder"
-        raise CheckpointError(f"{Path(what).name} has {problems} problem{'s' if problems > 1 else ''}.")
+        raise CheckpointError(f"{Path(what).name} has {count} problem{'s' if count > 1 else ''}.")
 
 
-def _print_problems(name: str, path: Path) -> int:
-    """How many there are."""
+def _problems(path: Path) -> list[str]:
     from t2i.checkpoints.detect import detect
     from t2i.checkpoints.files import verify
     from t2i.checkpoints.progress import shown
@@ -111,12 +114,9 @@ def _print_problems(name: str, path: Path) -> int:
             problems = verify(path, tell)
         if not problems:
             detect(path)
-            print(f"{name}: every file is as it should be")
     except CheckpointError as error:
         problems = [str(error)]
-    for problem in problems:
-        print(problem)
-    return len(problems)
+    return problems
 
 
 def _convert(arguments: argparse.Namespace) -> None:

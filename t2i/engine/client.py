@@ -103,7 +103,8 @@ class Engine(Protocol):
         """End a trial: all requests go to the model that was tried from now on, or it is let go."""
 
     def run_errand(self, errand: Errand) -> AsyncIterator[ErrandEvent]:
-        """Stream how far an errand is; the last event is Accomplished or Failed, and by then `shelf` is up to date.
+        """Stream how far an errand is; the last event is Accomplished, Failed or Cancelled, and by then `shelf` is up
+        to date. Closing the iterator early cancels the errand.
 
         Raises EngineCrashed when the engine stops in between, and a retryable EngineError when it takes no work now.
         """
@@ -273,7 +274,7 @@ class LocalEngine(Engine):
             self._flights.pop(request_id, None)
 
     async def cancel(self, request_id: str) -> None:
-        if request_id in self._flights and self._worker is not None:
+        if request_id in self._flights | self._errands and self._worker is not None:
             self._worker.send(Cancel(request_id=request_id))
 
     async def settle(self, checkpoint: str, *, keep: bool) -> None:
@@ -293,9 +294,10 @@ class LocalEngine(Engine):
                 if isinstance(event, EngineCrashed):
                     raise event
                 yield event
-                if isinstance(event, Accomplished | Failed):
+                if isinstance(event, Accomplished | Failed | Cancelled):
                     return
         finally:
+            await self.cancel(errand.request_id)
             self._errands.pop(errand.request_id, None)
 
     async def prefetch(self, checkpoint: str) -> None:
@@ -371,7 +373,9 @@ class LocalEngine(Engine):
                 self._loaded, self._weights = event.checkpoints, event.weights
             case Shelved():
                 self._shelf = event.shelf
-            case Advanced() | Accomplished() | Failed() if errand := self._errands.get(event.request_id):
+            case Advanced() if errand := self._errands.get(event.request_id):
+                errand.put_nowait(event)
+            case Accomplished() | Failed() | Cancelled() if errand := self._errands.pop(event.request_id, None):
                 errand.put_nowait(event)
             case Done() | Failed() | Cancelled():
                 if events := self._flights.pop(event.request_id, None):

@@ -178,6 +178,7 @@ async def obey(reader: asyncio.StreamReader, steps: StepLoop, keeper: Keeper, em
                 steps.submit(command)
             case Cancel(request_id=request_id):
                 steps.cancel(request_id)
+                keeper.cancel(request_id)
             case Settle(checkpoint=checkpoint, keep=keep):
                 steps.settle(checkpoint, keep=keep)
             case Add() | Remove() | Verify():
