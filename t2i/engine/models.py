@@ -9,6 +9,8 @@ is "name/trial", and one that was replaced while requests were in flight is "nam
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -45,6 +47,7 @@ class _Load:
     residence: Residence | None
     """Where it rests, if it does."""
     future: Future[AnyModel] = field(default_factory=Future)
+    began: float = 0.0
 
 
 def key_of(submit: Submit) -> str:
@@ -56,9 +59,11 @@ class Models:
     """Loaded models by their keys. Not thread-safe: it belongs to the stepping thread, and has a loader of its own.
 
     Whoever is used least recently leaves the device when another model needs the room, but never while it is `busy`:
-    then the other one waits, and whoever asks anew for the busy one waits behind it. Budgets are bytes of weights:
-    `device_budget` on the device, `memory_budget` for those that rest in main memory, which is 0 where the device is
-    main memory; None derives them from the machine. A model that is larger than the whole budget is loaded alone.
+    then the other one waits, and whoever asks anew for the busy one waits behind it, once it has been there for as long
+    as it took to load. So loading takes half of the time at most, and nobody waits for longer than that. Budgets are
+    bytes of weights: `device_budget` on the device, `memory_budget` for those that rest in main memory, which is 0
+    where the device is main memory; None derives them from the machine. A model that is larger than the whole budget is
+    loaded alone.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Models:
         *,
         device_budget: int | None = None,
         memory_budget: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises EngineError for a device that this machine does not have."""
         self._checkpoints_dir = checkpoints_dir
@@ -86,6 +92,9 @@ class Models:
         self._leaving: frozenset[str] = frozenset()
         """Busy models that have to go next."""
         self._sizes: dict[str, int] = {}
+        self._stays_until: dict[str, float] = {}
+        """Before then, a busy model takes new requests though others wait for its room."""
+        self._clock = clock
         self._retirements = count(1)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
@@ -107,7 +116,9 @@ class Models:
 
     def get(self, name: str) -> AnyModel | None:
         """The model when it is on the device and may stay there; that counts as a use."""
-        if name in self._leaving or name not in self._present:
+        if name not in self._present:
+            return None
+        if name in self._leaving and self._clock() >= self._stays_until.get(name, 0.0):
             return None
         self._present[name] = residence = self._present.pop(name)
         return residence.model
@@ -141,6 +152,9 @@ class Models:
     def add(self, name: str, model: AnyModel) -> None:
         """Have a model that came to the device answer to its name."""
         load = self._coming.pop(name, None)
+        if load is not None:
+            now = self._clock()
+            self._stays_until[name] = now + (now - load.began)
         residence = load.residence if load is not None and load.residence is not None else Residence(model)
         self._present[name] = residence
         self._sizes[name] = residence.size
@@ -191,6 +205,7 @@ class Models:
             if not self._make_room(load.size, busy):
                 return
             self._coming[load.name] = self._wanted.pop(load.name)
+            load.began = self._clock()
             self._loader.submit(self._bring, load)
 
     def _drop(self, key: str) -> None:
