@@ -47,37 +47,49 @@ def environment(api_base: str, token: str, data_dir: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(env: Mapping[str, str]) -> AsyncIterator[asyncio.Task[None]]:
-    """The bot, started again when it crashes. The task only ends, by raising BotEnded, when it is down for good."""
-    keeper = asyncio.create_task(_keep_alive(env), name="bot process")
+async def running(env: Mapping[str, str]) -> AsyncIterator[Child]:
+    """The bot, started again when it crashes."""
+    child = Child(env)
     try:
-        yield keeper
+        yield child
     finally:
-        keeper.cancel()
+        child.ended.cancel()
         with suppress(asyncio.CancelledError, BotEnded):
-            await keeper
+            await child.ended
 
 
-async def _keep_alive(env: Mapping[str, str]) -> None:
-    for pause in (*RESTART_PAUSES, None):
-        code = await _live(env)
-        if code in DELIBERATE or pause is None:
-            raise BotEnded(code)
-        log.warning("The bot process ended with exit code %d and is started again in %g s.", code, pause)
-        await asyncio.sleep(pause)
+class Child:
+    """The bot's process, one life after the other. `ended` only ends, by raising BotEnded, when it is down for good."""
 
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._process: asyncio.subprocess.Process | None = None
+        self.ended: asyncio.Task[None] = asyncio.create_task(self._keep_alive(), name="bot process")
 
-async def _live(env: Mapping[str, str]) -> int:
-    """One life of the process; returns its exit code."""
-    # A session of its own, because Ctrl-C is for the parent, which then asks the bot to stop.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "run", "--with-parent", env=env, start_new_session=True
-    )
-    try:
-        return await process.wait()
-    finally:
-        if process.returncode is None:
-            await _stop(process)
+    def kill(self) -> None:
+        """End this life as a crash would."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def _keep_alive(self) -> None:
+        for pause in (*RESTART_PAUSES, None):
+            code = await self._live()
+            if code in DELIBERATE or pause is None:
+                raise BotEnded(code)
+            log.warning("The bot process ended with exit code %d and is started again in %g s.", code, pause)
+            await asyncio.sleep(pause)
+
+    async def _live(self) -> int:
+        """One life of the process; returns its exit code."""
+        # A session of its own, because Ctrl-C is for the parent, which then asks the bot to stop.
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot", "run", "--with-parent", env=self._env, start_new_session=True
+        )
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                await _stop(process)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

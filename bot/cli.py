@@ -58,7 +58,7 @@ def _sandbox(options: argparse.Namespace) -> int:
     try:
         if options.run:
             tell = _print_json if options.json else _print_report
-            asyncio.run(sandboxed.play(options.run, options.data_dir, options.out, tell))
+            asyncio.run(sandboxed.play(_steps(options.run), options.data_dir, options.out, tell))
         else:
             asyncio.run(sandboxed.serve(options.host, options.port, options.data_dir or SANDBOX_DATA, _print_line))
     except StepFailed as failure:
@@ -82,6 +82,24 @@ def _check(options: argparse.Namespace) -> int:
         return fine
 
     return 0 if asyncio.run(show()) else 1
+
+
+def _steps(given: Sequence[str]) -> list[str]:
+    """The steps, with those of files in the place of `@file`: one a line, but for empty lines and # comments.
+
+    Raises SettingsError for a file that cannot be read.
+    """
+    steps: list[str] = []
+    for step in given:
+        if not step.startswith("@"):
+            steps.append(step)
+            continue
+        try:
+            lines = Path(step[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The steps of {step[1:]} cannot be read: {error}.") from None
+        steps += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return steps
 
 
 def _print_line(line: str) -> None:
@@ -113,7 +131,8 @@ def _parser() -> argparse.ArgumentParser:
         "--run",
         action="append",
         metavar="STEP",
-        help="do a step, such as '/imagine prompt: a red apple seed: 7' or 'press V2', and end after the last one",
+        help="do a step, such as '/imagine prompt: a red apple seed: 7' or 'press V2', or those that a file lists, "
+        "as '@steps.txt', and end after the last one",
     )
     sandbox.add_argument("--out", type=Path, help="with --run: folder that the pictures are saved into")
     sandbox.add_argument("--json", action="store_true", help="with --run: print one JSON object per settled message")

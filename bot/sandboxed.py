@@ -23,7 +23,7 @@ async def serve(host: str, port: int, data_dir: Path, say: Callable[[str], None]
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _sandbox(host, port) as sandbox, _bot_of(sandbox, data_dir) as bot:
         say(f"The sandbox is at {sandbox.url} (this is not Discord; Ctrl+C ends it)")
-        await _first_of(asyncio.create_task(_until(stop)), bot)
+        await _first_of(asyncio.create_task(_until(stop)), bot.ended)
         say("Stopping the bot; its waiting jobs are kept.")
     return 0
 
@@ -35,13 +35,13 @@ async def play(steps: Sequence[str], data_dir: Path | None, out: Path | None, te
     """
 
     async def play_all() -> None:
-        async for report in run_script(sandbox.url, steps, out=out):
+        async for report in run_script(sandbox.url, steps, out=out, kill=bot.kill):
             tell(report)
 
     with ExitStack() as stack:
         folder = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="imagine-bot-")))
         async with _sandbox("127.0.0.1", 0) as sandbox, _bot_of(sandbox, folder) as bot:
-            await _first_of(asyncio.create_task(play_all()), bot)
+            await _first_of(asyncio.create_task(play_all()), bot.ended)
 
 
 async def _first_of(work: asyncio.Task[None], bot: asyncio.Task[None]) -> None:
@@ -57,7 +57,7 @@ async def _until(event: asyncio.Event) -> None:
     await event.wait()
 
 
-def _bot_of(sandbox: Sandbox, data_dir: Path) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+def _bot_of(sandbox: Sandbox, data_dir: Path) -> AbstractAsyncContextManager[child.Child]:
     return child.running(child.environment(sandbox.api_base, sandbox.token, data_dir))
 
 

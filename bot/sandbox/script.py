@@ -7,6 +7,9 @@
     say hello                       a plain message
     as bob                          go on as somebody else
     in #gallery                     go on in another channel
+    begin press V2                  a command or a press, without waiting for what it leads to
+    wait                            for what was begun first and was not waited for yet
+    kill                            end the bot as a crash would, by SIGKILL; it is started again
 
 After a command, a press, a selection or a form the script waits until the message it led to has settled: no longer
 "thinking", and without a button that cancels.
@@ -15,7 +18,9 @@ After a command, a press, a selection or a form the script waits until the messa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +46,20 @@ class StepFailed(UserFacingError):
 
 
 async def run_script(
-    url: str, steps: Sequence[str], *, out: Path | None = None, step_seconds: float = 300.0
+    url: str,
+    steps: Sequence[str],
+    *,
+    out: Path | None = None,
+    step_seconds: float = 300.0,
+    kill: Callable[[], None] | None = None,
 ) -> AsyncIterator[Json]:
     """Do the steps on the sandbox at `url`, one after the other; yields one object for each settled message.
 
-    Pictures are saved under `out`. Raises StepFailed at the first step that fails or takes longer than `step_seconds`.
+    Pictures are saved under `out`; `kill` ends the bot. Raises StepFailed at the first step that fails or takes longer
+    than `step_seconds`.
     """
     async with aiohttp.ClientSession(url) as http:
-        player = _Player(http, out)
+        player = _Player(http, out, kill)
         try:
             for number, step in enumerate(steps, start=1):
                 try:
@@ -66,14 +77,28 @@ async def run_script(
             await player.leave()
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What somebody did, before it is known what it leads to; `source` is the message acted on."""
+
+    view: View
+    source: Json | None
+    interaction_id: str
+    at: float
+
+
 class _Player:
     """One person at a time; remembers what happened since they came."""
 
-    def __init__(self, http: aiohttp.ClientSession, out: Path | None) -> None:
+    def __init__(self, http: aiohttp.ClientSession, out: Path | None, kill: Callable[[], None] | None) -> None:
         self._http = http
         self._out = out
+        self._kill = kill
         self._view: View | None = None
         self._channel = FIRST_CHANNEL
+        self._views: dict[str, View] = {}
+        """Of everybody who acted so far: they stay at the page."""
+        self._begun: deque[_Begun] = deque()
 
     async def play(self, number: int, step: str) -> Json | None:
         """Do one step; the report of what it led to, if it leads to anything. Raises SandboxRefusal."""
@@ -90,12 +115,27 @@ class _Player:
         if verb == "say":
             await self._act(view, "message", channel_id=view.channel_id(self._channel), content=rest)
             return None
+        if verb == "begin":
+            self._begun.append(await self._begin(view, rest))
+            return None
+        if verb == "kill":
+            if self._kill is None:
+                raise SandboxRefusal("this bot is not for a script to end.")
+            self._kill()
+            return None
+        if verb == "wait" and not self._begun:
+            raise SandboxRefusal("nothing was begun.")
+        begun = self._begun.popleft() if verb == "wait" else await self._begin(view, step.strip())
+        outcome = await begun.view.outcome(begun.interaction_id, begun.source, begun.at)
+        return {"user": begun.view.username, **await self._reported(number, begun.view, outcome, begun.at)}
+
+    async def _begin(self, view: View, step: str) -> _Begun:
+        verb, _, rest = step.partition(" ")
         if step.startswith("/"):
             await view.commands_known()
         began = now()
-        source, interaction_id = await self._interact(view, step, verb, rest)
-        outcome = await view.outcome(interaction_id, source, began)
-        return {"user": view.username, **await self._reported(number, view, outcome, began)}
+        source, interaction_id = await self._interact(view, step, verb, rest.strip())
+        return _Begun(view, source, interaction_id, began)
 
     async def _interact(self, view: View, step: str, verb: str, rest: str) -> tuple[Json | None, str]:
         """The message acted on, if one was, and the id of the interaction."""
@@ -108,16 +148,17 @@ class _Player:
                 return await self._select(view, rest)
             case "fill":
                 return None, await self._fill(view, rest)
-        raise SandboxRefusal("a step is a /command, press, select, fill, say, as or in.")
+        raise SandboxRefusal("a step is a /command, press, select, fill, say, as, in, begin, wait or kill.")
 
     async def leave(self) -> None:
-        if self._view is not None:
-            await self._view.close()
-            self._view = None
+        while self._views:
+            _, view = self._views.popitem()
+            await view.close()
 
     async def _become(self, username: str) -> View:
-        await self.leave()
-        self._view = await View.open(self._http, username)
+        if username not in self._views:
+            self._views[username] = await View.open(self._http, username)
+        self._view = self._views[username]
         return self._view
 
     async def _act(self, view: View, action: str, **body: Any) -> str:
