@@ -15,16 +15,22 @@ import discord
 from bot.client import ImagineBot, point_at_sandbox
 from bot.commands.admission import Admission
 from bot.commands.catalogue import Catalogue
+from bot.commands.changing import Changing
 from bot.errors import DiscordRefused, DiscordUnreachable
+from bot.jobs.changes import Changes
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.closures import Closures
 from bot.jobs.delivery import Delivery, Encoding, Rendered
 from bot.jobs.dispatcher import Dispatcher
+from bot.jobs.measures import Measures
 from bot.jobs.model import JobSnapshot
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
 from bot.jobs.quota import Policy, Quotas
+from bot.jobs.samples import Samples
 from bot.jobs.service import JobService
+from bot.jobs.shelving import Shelving
+from bot.jobs.switching import Switching
 from bot.lag import watched_loop
 from bot.moderation.rules import PromptRules
 from bot.settings import Settings
@@ -105,9 +111,29 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
         closures=Closures(database),
         policy=policy,
     )
-    catalogue = Catalogue(jobs, settings.checkpoint)
-    admission = Admission(jobs, catalogue, PromptRules(settings.blocked_words))
-    bot.serve(jobs, catalogue, admission, Quotas(database, policy))
+    catalogue = Catalogue(checkpoints, settings.checkpoint, engine.shelf)
+    measures, changes = Measures(database), Changes(database)
+    switching = Switching(
+        engine=engine, checkpoints=checkpoints, changes=changes, measures=measures, default=settings.checkpoint
+    )
+    shelving = Shelving(engine=engine, checkpoints=checkpoints, turn=switching.turn, default=settings.checkpoint)
+    bot.serve(
+        jobs=jobs,
+        catalogue=catalogue,
+        admission=Admission(jobs, catalogue, PromptRules(settings.blocked_words)),
+        quotas=Quotas(database, policy),
+        checkpoints=checkpoints,
+        changing=Changing(
+            bot,
+            changes=changes,
+            checkpoints=checkpoints,
+            switching=switching,
+            shelving=shelving,
+            catalogue=catalogue,
+        ),
+        shelving=shelving,
+        samples=Samples(engine, measures, settings.data_dir / "samples"),
+    )
     return dispatcher
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,8 @@ async def check() -> AsyncIterator[Finding]:
     yield Finding("settings", True, "every value can be read")
     for name, examine in (("token", _token), ("data", _data_dir), ("database", _database), ("engine", _engine)):
         yield await _examined(name, examine, settings)
+    for finding in await _checkpoints(settings):
+        yield finding
 
 
 async def _examined(name: str, examine: Callable[[Settings], Awaitable[str]], settings: Settings) -> Finding:
@@ -110,3 +114,22 @@ async def _engine(settings: Settings) -> str:
         await engine.close()
     offered = ", ".join(info.name for info in engine.checkpoints())
     return f"draws with {settings.checkpoint}; offered: {offered}"
+
+
+async def _checkpoints(settings: Settings) -> list[Finding]:
+    """One finding for each checkpoint: all of its files are compared with their hashes, in a process of its own."""
+    folder = ["--dir", str(settings.checkpoints_dir)] if settings.checkpoints_dir else []
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "t2i.cli", "checkpoints", "verify", "--json", *folder),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    out, _ = await process.communicate()
+    try:
+        problems: dict[str, list[str]] = json.loads(out)
+    except ValueError:
+        return [Finding("files", False, "the checkpoints cannot be read: see what `t2i checkpoints verify` says.")]
+    return [
+        Finding("files", not sentences, " ".join(sentences) or f"{name}: every file is as it should be")
+        for name, sentences in problems.items()
+    ]

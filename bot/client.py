@@ -15,14 +15,18 @@ from discord.gateway import DiscordWebSocket
 
 from bot.commands.admission import Admission
 from bot.commands.catalogue import Catalogue
+from bot.commands.changing import Changing
 from bot.errors import SettingsError
+from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.quota import Quotas
+from bot.jobs.samples import Samples
 from bot.jobs.service import JobService
+from bot.jobs.shelving import Shelving
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = tuple(
-    f"bot.commands.{area}" for area in ("errors", "imagine", "checkpoint", "buttons", "queue", "usage", "help")
+    f"bot.commands.{area}" for area in ("errors", "imagine", "checkpoint", "lora", "buttons", "queue", "usage", "help")
 )
 
 
@@ -33,6 +37,10 @@ class ImagineBot(commands.Bot):
     catalogue: Catalogue
     admission: Admission
     quotas: Quotas
+    checkpoints: Checkpoints
+    changing: Changing
+    shelving: Shelving
+    samples: Samples
 
     def __init__(self, data_dir: Path) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
@@ -49,9 +57,21 @@ class ImagineBot(commands.Bot):
         )
         self._synced = data_dir / "commands.sha256"
 
-    def serve(self, jobs: JobService, catalogue: Catalogue, admission: Admission, quotas: Quotas) -> None:
+    def serve(
+        self,
+        *,
+        jobs: JobService,
+        catalogue: Catalogue,
+        admission: Admission,
+        quotas: Quotas,
+        checkpoints: Checkpoints,
+        changing: Changing,
+        shelving: Shelving,
+        samples: Samples,
+    ) -> None:
         """Give the extensions what they work with; to be called before `login`."""
         self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
+        self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
 
     async def setup_hook(self) -> None:
         for extension in EXTENSIONS:

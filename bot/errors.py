@@ -27,6 +27,34 @@ class UnknownCheckpoint(UserFacingError):
     """No checkpoint has that name."""
 
 
+class CheckpointNotAllowed(UserFacingError):
+    """The server's managers do not let anybody draw with that checkpoint here."""
+
+
+class CheckpointRefused(UserFacingError):
+    """A checkpoint or a LoRA could not be added or removed; nothing was changed."""
+
+
+class CheckpointInUse(UserFacingError):
+    """A checkpoint cannot be removed while somebody draws with it."""
+
+
+class SwitchFailed(UserFacingError):
+    """The server draws with the same checkpoint as before."""
+
+
+class NothingToUndo(UserFacingError):
+    """There is no earlier checkpoint to go back to."""
+
+
+class ChangeNotFound(UserFacingError):
+    """What a button is about is not known any more."""
+
+
+class NotATime(UserFacingError):
+    """Somebody wrote when a checkpoint's time is over, and it could not be read."""
+
+
 class ShuttingDown(UserFacingError):
     """The bot is stopping; jobs already queued keep their place."""
 

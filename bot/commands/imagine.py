@@ -62,7 +62,7 @@ class Imagine(commands.Cog):
 
     @imagine.autocomplete("checkpoint")
     async def _offer_checkpoints(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        return await self._catalogue.choices(typed)
+        return await self._catalogue.choices(typed, interaction.guild_id)
 
 
 async def setup(bot: ImagineBot) -> None:

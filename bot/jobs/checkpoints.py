@@ -1,19 +1,49 @@
-"""The checkpoints an engine ever offered, so that they have names and defaults while it is still starting."""
+"""The checkpoints an engine offers, which of them a server draws with, and among which its members may choose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.jobs.model import JobState
+from bot.jobs.rows import in_state
 from bot.storage import tables
 from bot.storage.session import Database
 from t2i.api import CheckpointInfo
 
+_guilds, _allowed = tables.guilds, tables.allowed_checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a server draws with: `checkpoint`, where None is the bot's own default, or `temporary` as long as that is
+    set, which is `until` a moment to come."""
+
+    checkpoint: str | None = None
+    temporary: str | None = None
+    until: datetime | None = None
+
+    @property
+    def current(self) -> str | None:
+        return self.temporary or self.checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """Who would miss a checkpoint: servers that chose it, and jobs that are not drawn yet."""
+
+    guilds: int
+    jobs: int
+
 
 class Checkpoints:
+    """Names and defaults are kept, so that they are known while an engine is still starting."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -27,7 +57,7 @@ class Checkpoints:
                 await connection.execute(table.insert(), rows)
 
     async def all(self) -> tuple[CheckpointInfo, ...]:
-        """By name."""
+        """By name; empty only until an engine has started for the very first time."""
         async with self._database.read() as connection:
             found = await connection.scalars(select(tables.checkpoints.c.info).order_by(tables.checkpoints.c.name))
             return tuple(msgspec.json.decode(info, type=CheckpointInfo) for info in found)
@@ -38,19 +68,59 @@ class Checkpoints:
             info = await connection.scalar(select(table.c.info).where(table.c.name == name))
         return None if info is None else msgspec.json.decode(info, type=CheckpointInfo)
 
-    async def of_guild(self, guild_id: int | None) -> str | None:
-        """The checkpoint that server chose, or None."""
-        table = tables.guilds
+    async def uses(self, name: str) -> Uses:
+        chosen = or_(_guilds.c.checkpoint == name, (_guilds.c.temporary_checkpoint == name) & _lasts())
+        undrawn = (tables.jobs.c.checkpoint == name) & in_state(JobState.QUEUED, JobState.RUNNING)
         async with self._database.read() as connection:
-            name: str | None = await connection.scalar(select(table.c.checkpoint).where(table.c.id == guild_id))
-        return name
+            guilds = await connection.scalar(select(func.count()).select_from(_guilds).where(chosen))
+            jobs = await connection.scalar(select(func.count()).select_from(tables.jobs).where(undrawn))
+        return Uses(guilds or 0, jobs or 0)
 
-    async def choose(self, guild_id: int, name: str | None) -> None:
-        """Make it that server's default; None goes back to the bot's own."""
-        statement = self._database.insert(tables.guilds).values(id=guild_id, checkpoint=name)
+    # --- a server's choice ----------------------------------------------------------------------------------------
+
+    async def of_guild(self, guild_id: int | None) -> Choice:
+        async with self._database.read() as connection:
+            return await choice_of(connection, guild_id)
+
+    async def choose(self, guild_id: int, name: str | None, until: datetime | None = None) -> None:
+        """Make it that server's default, or what it draws with until then; None goes back to the bot's own."""
         async with self._database.write() as connection:
-            await connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["id"], set_={"checkpoint": statement.excluded.checkpoint}
-                )
-            )
+            await choose(connection, self._database, guild_id, name, until)
+
+    async def allowed(self, guild_id: int | None) -> frozenset[str]:
+        """What members of the server may draw with beside its own choice; empty means everything."""
+        async with self._database.read() as connection:
+            names = await connection.scalars(select(_allowed.c.checkpoint).where(_allowed.c.guild_id == guild_id))
+            return frozenset(names)
+
+    async def allow(self, guild_id: int, names: Iterable[str]) -> None:
+        """Let the server's members draw with these only; with none given, with everything."""
+        rows = [{"guild_id": guild_id, "checkpoint": name} for name in sorted(set(names))]
+        async with self._database.write() as connection:
+            await connection.execute(_allowed.delete().where(_allowed.c.guild_id == guild_id))
+            if rows:
+                await connection.execute(_allowed.insert(), rows)
+
+
+def _lasts() -> object:
+    return _guilds.c.temporary_until > datetime.now(UTC)
+
+
+async def choice_of(connection: AsyncConnection, guild_id: int | None) -> Choice:
+    """A choice for a while ends by itself: from then on it is as if it had never been."""
+    row = (await connection.execute(select(_guilds).where(_guilds.c.id == guild_id))).one_or_none()
+    if row is None:
+        return Choice()
+    if row.temporary_until is None or row.temporary_until <= datetime.now(UTC):
+        return Choice(row.checkpoint)
+    return Choice(row.checkpoint, row.temporary_checkpoint, row.temporary_until)
+
+
+async def choose(
+    connection: AsyncConnection, database: Database, guild_id: int, name: str | None, until: datetime | None
+) -> None:
+    values: dict[str, object] = {"checkpoint": name, "temporary_checkpoint": None, "temporary_until": None}
+    if until is not None:
+        values = {"temporary_checkpoint": name, "temporary_until": until}
+    statement = database.insert(_guilds).values(id=guild_id, **values)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))

@@ -15,7 +15,6 @@ from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue, cost, side, steps
 from bot.jobs.quota import Policy, Terms
 from bot.storage.images import ImageStore
-from t2i.api import CheckpointInfo
 
 EVERYBODY_ALIKE = Policy()
 
@@ -136,15 +135,3 @@ class JobService:
     def read_image(self, sha256: str) -> bytes:
         """PNG bytes, or latents; reads the disk. Raises ImageLost."""
         return self._images.read(sha256)
-
-    async def checkpoints(self) -> tuple[CheckpointInfo, ...]:
-        """By name; known from the last start while the engine is still starting."""
-        return await self._checkpoints.all()
-
-    async def guild_checkpoint(self, guild_id: int | None) -> str | None:
-        """The checkpoint the server chose, or None."""
-        return await self._checkpoints.of_guild(guild_id)
-
-    async def set_guild_checkpoint(self, guild_id: int, name: str | None) -> None:
-        """None goes back to the bot's own default."""
-        await self._checkpoints.choose(guild_id, name)

@@ -58,6 +58,48 @@ guilds = Table(
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("checkpoint", String(100)),
+    Column("temporary_checkpoint", String(100)),  # used instead until then
+    Column("temporary_until", UtcDateTime),
+)
+
+# What members of a server may draw with; everything, where it has no row.
+allowed_checkpoints = Table(
+    "allowed_checkpoints",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("checkpoint", String(100), primary_key=True),
+)
+
+# What was done about checkpoints, by whom: it shows after a crash what was left half-done, and where to go back to.
+checkpoint_changes = Table(
+    "checkpoint_changes",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger),
+    Column("interaction_token", Text, nullable=False),  # until the message is known
+    Column("checkpoint", String(100)),  # NULL stands for the bot's own default
+    Column("previous", String(100)),
+    Column("until", UtcDateTime),
+    Column("error", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("shown_at", UtcDateTime),  # when the message came to say how it ended
+    sqlite_autoincrement=True,  # buttons name changes by id
+)
+Index("ix_checkpoint_changes_guild_id", checkpoint_changes.c.guild_id, checkpoint_changes.c.id)
+
+checkpoint_measures = Table(
+    "checkpoint_measures",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("seconds", Float, nullable=False),  # for one picture with the checkpoint's own defaults
+    Column("memory", BigInteger),  # bytes of weights on the device
+    Column("measured_at", UtcDateTime, nullable=False),
 )
 
 checkpoints = Table(

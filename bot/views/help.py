@@ -17,7 +17,9 @@ BUTTONS = """### Under the pictures
 **Info** shows every parameter · **Cancel** and **Delete** are for whoever asked, and for moderators"""
 
 CHECKPOINTS = """### Checkpoints
-`/checkpoint list` shows what can draw · `/checkpoint use` sets this server's choice (Manage Server)"""
+`/checkpoint list` shows what can draw · `/checkpoint info` shows samples of it · `/lora list` shows LoRAs
+Managers of the server: `/checkpoint use` tries one and switches to it, for good or **until** a time · `rollback` goes \
+back · `add`, `reload`, `remove` · `allow` and `forbid` choose what members may draw with"""
 
 QUEUE = """### The queue
 `/queue mine` lists your jobs that wait · `/usage` shows the GPU time you used today

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tests.bot.cli.conftest import Cli
@@ -17,8 +18,11 @@ async def test_a_machine_in_order_has_only_good_lines(cli: Cli, checkpoints_dir:
         ["ok", "data"],
         ["ok", "database"],
         ["ok", "engine"],
+        ["ok", "files"],
+        ["ok", "files"],
     ]
-    assert "draws with tiny" in lines[-1]
+    assert "draws with tiny" in lines[4]
+    assert lines[-1].endswith("tiny: every file is as it should be")
     assert ended.code == 0
 
 
@@ -26,7 +30,12 @@ async def test_every_trouble_is_named_with_what_mends_it(cli: Cli, tmp_path: Pat
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "imagine.db").write_bytes(b"not a database, " * 100)
 
-    ended = await cli("check", checkpoints_dir=str(checkpoints_dir), checkpoint="lost")
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(checkpoints_dir / "tiny", folder / "damaged")
+    weights = next((folder / "damaged" / "base").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    ended = await cli("check", checkpoints_dir=str(folder), checkpoint="lost")
 
     lines = ended.out.splitlines()
     assert [line.split()[:2] for line in lines] == [
@@ -35,10 +44,13 @@ async def test_every_trouble_is_named_with_what_mends_it(cli: Cli, tmp_path: Pat
         ["ok", "data"],
         ["mend", "database"],
         ["mend", "engine"],
+        ["ok", "files"],
+        ["mend", "files"],
     ]
     assert "set IMAGINE_DISCORD_TOKEN" in lines[1]
     assert "IMAGINE_DATABASE_URL" in lines[3]
     assert "'lost'" in lines[4]
+    assert "is truncated" in lines[-1]
     assert "Traceback" not in ended.err
     assert ended.code == 1
 

@@ -109,12 +109,12 @@ async def test_members_cannot_choose_the_servers_checkpoint(studio: Studio) -> N
 
 
 async def test_an_administrator_chooses_the_servers_checkpoint(studio: Studio) -> None:
-    answer = await studio.admin.types("checkpoint", "use", name="tiny")
-    assert text_of(answer) == "This server now draws with **tiny**."
+    switching = await studio.admin.types("checkpoint", "use", name="tiny")
+    assert "This server draws with **tiny**." in (await studio.admin.settles(switching)).text
 
     listed = await studio.bob.types("checkpoint", "list")
     assert is_private(listed)
-    assert "**tiny** · **in use here**" in text_of(listed)
+    assert "**tiny** · **in use here** · in memory" in text_of(listed)
 
 
 async def test_checkpoints_are_offered_while_typing(studio: Studio) -> None:

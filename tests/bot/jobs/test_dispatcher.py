@@ -101,7 +101,7 @@ async def test_what_the_engine_offers_is_known_afterwards(scene: Scene) -> None:
     await scene.checkpoints.record([])
     await scene.dispatcher.start()
     await scene.settled(await scene.imagine())
-    assert [info.name for info in await scene.service.checkpoints()] == ["embedded"]
+    assert [info.name for info in await scene.checkpoints.all()] == ["embedded"]
 
 
 async def test_an_engine_crash_is_survived_by_the_job_and_its_message(working: Scene) -> None:

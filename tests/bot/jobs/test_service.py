@@ -78,13 +78,3 @@ async def test_a_job_that_is_not_there_is_said_to_be_gone(scene: Scene) -> None:
     for ask in (scene.service.get, scene.service.snapshot, scene.service.cancel):
         with pytest.raises(JobNotFound):
             await ask(99)
-
-
-async def test_each_server_has_its_own_checkpoint(scene: Scene) -> None:
-    await scene.service.set_guild_checkpoint(1, "other")
-    await scene.service.set_guild_checkpoint(1, "embedded")
-    assert await scene.service.guild_checkpoint(1) == "embedded"
-    assert await scene.service.guild_checkpoint(2) is None
-    assert await scene.service.guild_checkpoint(None) is None
-    await scene.service.set_guild_checkpoint(1, None)
-    assert await scene.service.guild_checkpoint(1) is None

@@ -1,0 +1,70 @@
+"""One message that is edited as something goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import aiohttp
+import discord
+
+from bot.views.changes import Shown
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 1.5
+"""Seconds between two edits that only tell of progress."""
+PAUSES = (1.0, 5.0, 20.0)
+"""Seconds after which the last word is said again, when Discord did not take it."""
+
+
+class Note:
+    """Edited as the bot, not by the interaction's token: that dies after a quarter of an hour, and with a restart."""
+
+    def __init__(self, client: discord.Client, channel_id: int, message_id: int) -> None:
+        self._message = client.get_partial_messageable(channel_id).get_partial_message(message_id)
+        self._edited = 0.0
+
+    async def progress(self, shown: Shown, *, urgent: bool = False) -> None:
+        """Left out when it comes soon after the last one, unless it is urgent, or when Discord does not take it."""
+        if not urgent and time.monotonic() - self._edited < INTERVAL:
+            return
+        self._edited = time.monotonic()
+        try:
+            await self._message.edit(view=shown.view, attachments=list(shown.files))
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log.warning("Progress could not be shown: %s", error)
+
+    async def last(self, shown: Shown) -> bool:
+        """How it ended; tried some times. False when Discord took none of them, though it may take a later one."""
+        for pause in (*PAUSES, None):
+            try:
+                for file in shown.files:
+                    file.reset()
+                await self._message.edit(view=shown.view, attachments=list(shown.files))
+            except (discord.Forbidden, discord.NotFound) as error:
+                log.warning("How a change of checkpoints ended cannot be shown: %s", error)
+            except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+                log.warning("How a change of checkpoints ended was not shown: %s", error)
+                if pause is None:
+                    return False
+                await asyncio.sleep(pause)
+                continue
+            return True
+        return False
+
+
+async def find_answer(client: discord.Client, interaction_token: str) -> int | None:
+    """The id of the message that answered an interaction; None where there is none, or nobody can tell any more."""
+    route = discord.http.Route(
+        "GET",
+        "/webhooks/{webhook_id}/{webhook_token}/messages/@original",
+        webhook_id=client.application_id,
+        webhook_token=interaction_token,
+    )
+    try:
+        message = await client.http.request(route)
+    except (discord.HTTPException, aiohttp.ClientError, OSError):
+        return None
+    return int(message["id"])
