@@ -1,16 +1,16 @@
-"""The loop: exact resumption, a state that is whole or the one before, every way to compute a step, and a network that
-does learn."""
+"""The loop: exact resumption, a state that is whole or the one before, and every way to compute a step."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from t2i.training import state
 from t2i.training.config import Config, TrainingError
@@ -55,10 +55,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config: Build, ch
 def test_gathered_gradients_are_those_of_one_large_batch(config: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without noise the loss of eight examples is the mean of those of four and four."""
     monkeypatch.setattr(NetworkLearner, "loss", lambda self, batch, generator: _plain_loss(self, batch))
-    options = {"precision": "fp32", "caption_dropout": 0.0, "steps": 3}
+    options = {"precision": "fp32", "caption_dropout": 0.0, "steps": 2}
     halves = run(config("halves", batch_size=4, accumulate=2, **options))
     whole = run(config("whole", batch_size=8, **options))
-    assert halves.examples == whole.examples == 24
+    assert halves.examples == whole.examples == 16
+    assert halves.losses == pytest.approx(whole.losses, rel=1e-4)
     for name, weight in whole.weights.items():
         assert torch.allclose(halves.weights[name], weight, atol=1e-5), name
 
@@ -71,11 +72,6 @@ def _plain_loss(learner: NetworkLearner, batch: object) -> torch.Tensor:
         for *parts, caption in zip(pixels.split(1), collages.split(1), captions, strict=True)
     ]
     return torch.stack(losses).mean()
-
-
-def test_the_loss_falls(config: Build) -> None:
-    losses = run(config(steps=40, learning_rate=3e-3)).losses
-    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
 
 
 def test_a_signal_saves_and_ends_the_run(config: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +130,15 @@ def test_the_data_goes_on_where_it_was_when_the_batch_changes(config: Build) -> 
     run(config(), until=3)
     resumed = run(config(batch_size=2), until=4)
     assert resumed.examples == 3 * 4 + 2
+
+
+def test_a_state_that_does_not_count_its_examples_is_taken_up(config: Build) -> None:
+    """As runs wrote them before they could gather gradients."""
+    trainer = run(config(), until=2)
+    path = trainer.out / "state.safetensors"
+    save_file(load_file(path), path, {"step": "2", "config": json.dumps({"batch_size": 4})})
+    resumed = Trainer(config())
+    assert resumed.resume() and resumed.examples == 8 and same(resumed, trainer)
 
 
 def test_a_state_of_another_network_is_refused(config: Build) -> None:
