@@ -82,7 +82,8 @@ class LoraLearner:
         text = self._encode(drop_captions(captions, self._config.caption_dropout, generator))
         noised = Noised.draw(self._model.schedule, clean, generator)
         guidance = torch.zeros(len(clean), device=self._device)
-        rows = Rows(self._stage.name, noised.noisy, noised.timesteps, text, guidance)
+        condition = self._seen_beside(captions, generator)
+        rows = Rows(self._stage.name, noised.noisy, noised.timesteps, text, guidance, condition)
         losses = noised.losses(self._model.forward(rows), self._model.prediction, self._config.min_snr)
         if self.examples.prior is None:
             return losses.mean()
@@ -113,6 +114,16 @@ class LoraLearner:
                 row = TextStates(torch.cat([row.tokens, empty.tokens], 1), mask, row.pooled)
             rows.append(row)
         return for_autograd(TextStates.concatenate(rows))
+
+    def _seen_beside(self, captions: list[str], generator: torch.Generator) -> Tensor | None:
+        """What the denoiser would see beside its latents, [n, c, H, W], were these prompts."""
+        seeds = torch.randint(2**31, (len(captions),), generator=generator, device=self._device).tolist()
+        starts = [
+            self._model.begin(_request(caption, None), None, [seed])
+            for caption, seed in zip(captions, seeds, strict=True)
+        ]
+        seen = [start.condition for start in starts if start is not None and start.condition is not None]
+        return torch.cat(seen) if seen else None
 
     def _prior(self) -> list[Captioned]:
         """The prior's pictures; the model draws those that are missing before it learns anything."""
