@@ -144,7 +144,7 @@ class Scene:
         self.client = client
         self.stand_in = stand_in
         self.engine = ScriptedEngine()
-        self.queue = JobQueue(database)
+        self.queue = JobQueue(database, queued_per_user=100)
         self.checkpoints = Checkpoints(database)
         self.board = ProgressBoard(self.queue)
         self.delivery = Delivery(
