@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from bot.errors import PicturesGone, PicturesNotSaved, UserFacingError
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.delivery import Delivery, LiveMessage, Outcome
-from bot.jobs.model import Job, JobKind, Progress, StoredImage
+from bot.jobs.model import Job, JobKind, JobSnapshot, Progress, StoredImage
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import MAX_CRASHES, JobQueue, side
 from bot.jobs.sweeping import sweep
@@ -35,6 +35,8 @@ PLACES = 10
 """Waiting jobs whose messages say how many are ahead as the queue moves."""
 PLACES_PAUSE = 5.0
 """Seconds between two looks at their places."""
+CORRECTION = 20.0
+"""Seconds by which the expected end moves before it is shown anew though the place is the same."""
 LAST_WORD = 3.0
 """Seconds that tasks have to end once they are cancelled."""
 REDELIVERY_PAUSES = (5.0, 300.0)
@@ -329,17 +331,26 @@ class Dispatcher:
                     await self._answering.wait()
 
     async def _tell_places_forever(self) -> None:
-        told: dict[int, int] = {}
+        told: dict[int, JobSnapshot] = {}
         while True:
             await asyncio.sleep(PLACES_PAUSE)
             try:
-                places = {job_id: place for place, job_id in enumerate(await self._queue.waiting(PLACES))}
-                for job_id, place in places.items():
-                    if told.get(job_id, place) != place:
-                        await self._delivery.show(job_id, retry=False)
-                told = places
+                first = await self._queue.waiting(PLACES)
+                seen = await asyncio.gather(*(self._queue.look(job_id) for job_id in first))
+                before, told = told, {}
+                for snapshot in seen:
+                    told[snapshot.job.id] = last = before.get(snapshot.job.id, snapshot)
+                    if _expects_otherwise(last, snapshot):
+                        told[snapshot.job.id] = snapshot
+                        await self._delivery.show(snapshot.job.id, retry=False)
             except Exception:
                 _log.exception("Places in the queue could not be shown; trying again in %g s.", PLACES_PAUSE)
+
+
+def _expects_otherwise(last: JobSnapshot, now: JobSnapshot) -> bool:
+    if last.position != now.position or last.done_at is None or now.done_at is None:
+        return (last.position, last.done_at) != (now.position, now.done_at)
+    return abs((now.done_at - last.done_at).total_seconds()) >= CORRECTION
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
