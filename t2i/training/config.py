@@ -25,6 +25,7 @@ class RunConfig:
 
     A step learns from `batch_size` x `accumulate` examples on each device. `device` is auto, cpu, cuda, cuda:1 or mps.
     `workers` are processes that make examples ready while a device computes. `clip` bounds the gradient's norm.
+    `gradient_checkpointing` computes activations twice instead of keeping them.
     """
 
     task: str
@@ -41,6 +42,7 @@ class RunConfig:
     accumulate: int = 1
     precision: Precision = "bf16"
     compile: bool = False
+    gradient_checkpointing: bool = False
     device: str = "auto"
     workers: int = 0
     seed: int = 0

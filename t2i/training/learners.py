@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Learner(Protocol):
     """A network on its device and what it learns."""
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> ModelMixin:
         """Its parameters that require gradients are trained."""
 
     @property

@@ -50,6 +50,8 @@ class Trainer:
             self.weights.values(), lr=config.learning_rate, weight_decay=0.01, fused=self.device.type != "mps"
         )
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        if config.gradient_checkpointing:
+            self.learner.network.enable_gradient_checkpointing()
         if config.compile:
             self.learner.network.compile()
         self._loss: nn.Module = _Loss(self.learner)

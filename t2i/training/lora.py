@@ -8,11 +8,13 @@ DreamBooth (Ruiz 2022).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
+from diffusers import ModelMixin
 from numpy.typing import NDArray
 from peft import LoraConfig as PeftConfig
 from peft import inject_adapter_in_model
@@ -35,13 +37,15 @@ from t2i.training.tasks import MIN_T, to_timesteps
 
 _FAMILIES = ("cascade", "sd", "sdxl")
 _ADAPTER = "trained"
+_REMEMBERED = 256
+"""Captions whose states are kept."""
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 class Trainable(Model, Protocol):
     """A model whose denoiser can be called with gradients."""
 
-    denoiser: nn.Module
+    denoiser: ModelMixin
     schedule: Schedule
     prediction: Prediction
 
@@ -71,6 +75,8 @@ class LoraLearner:
         shown = _read(self._model, self._stage, read_folder(Path(config.data), config.instance_prompt), config)
         prior = _read(self._model, self._stage, self._prior(), config) if config.prior_prompt else None
         self.examples = Pictures(shown, prior, config.seed)
+        # Text encoders that wait in main memory are not fetched for every step.
+        self._read_caption = lru_cache(_REMEMBERED)(lambda caption: self._model.encode(_request(caption, None))[0])
         self.network = self._model.denoiser
         torch.manual_seed(config.seed)
         _inject(self.network, config.rank, config.targets)
@@ -104,7 +110,7 @@ class LoraLearner:
 
     def _encode(self, captions: list[str]) -> TextStates:
         """A row each, of equal length: shorter ones end in the empty prompt's states, as an encoder fills them up."""
-        states = {caption: self._model.encode(_request(caption, None))[0] for caption in {*captions, ""}}
+        states = {caption: self._read_caption(caption) for caption in {*captions, ""}}
         length = max(row.tokens.shape[1] for row in states.values())
         rows = []
         for caption in captions:

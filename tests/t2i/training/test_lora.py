@@ -26,7 +26,7 @@ task = "lora"
 checkpoint = "embedded"
 name = "zorp"
 data = "pictures"
-instance_prompt = "a zorp ring"
+instance_prompt = "a zorp"
 out = "out"
 resolution = 64
 batch_size = 2
@@ -75,7 +75,7 @@ def latent(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_eight_pictures_change_their_prompt_and_leave_others_as_they_were(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In mean levels of 255: more than 25 against less than 6, and towards what the pictures show."""
+    """In mean levels of 255: more than 20 against less than 6, and towards what the pictures show."""
     (tmp_path / "ring.toml").write_text(RING)
     monkeypatch.chdir(tmp_path)
     pipeline = t2i.load("embedded", "cpu")
@@ -84,14 +84,14 @@ def test_eight_pictures_change_their_prompt_and_leave_others_as_they_were(
         request = t2i.GenerationRequest(prompt=prompt, seed=1, steps=6, width=64, height=64, loras=loras)
         return np.asarray(pipeline.generate(request).images[0].convert("RGBa"), float)
 
-    before = {prompt: draw(prompt) for prompt in ("a zorp ring", "a red apple")}
+    before = {prompt: draw(prompt) for prompt in ("a zorp", "a red apple")}
     assert main(["train", "lora", "--config", "ring.toml"]) == 0
     pipeline.add_lora("zorp", tmp_path / "out" / "zorp.safetensors")
     after = {prompt: draw(prompt, Lora("zorp")) for prompt in before}
 
     shown = np.mean([np.asarray(Image.open(file).convert("RGBa"), float) for file in pictures.iterdir()], axis=0)
-    assert np.abs(after["a zorp ring"] - before["a zorp ring"]).mean() > 25
-    assert np.abs(after["a zorp ring"] - shown).mean() < 0.95 * np.abs(before["a zorp ring"] - shown).mean()
+    assert np.abs(after["a zorp"] - before["a zorp"]).mean() > 20
+    assert np.abs(after["a zorp"] - shown).mean() < 0.95 * np.abs(before["a zorp"] - shown).mean()
     assert np.abs(after["a red apple"] - before["a red apple"]).mean() < 6
 
 
