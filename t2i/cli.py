@@ -1,4 +1,4 @@
-"""`t2i generate | checkpoints | train | bench`: the library from a terminal."""
+"""`t2i generate | checkpoints | train | evaluate | bench`: the library from a terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from t2i.api import SAMPLERS, GenerationRequest, InvalidRequest, Lora, T2IError
 from t2i.checkpoints import cli as checkpoints
+from t2i.evaluation import cli as evaluation
 from t2i.training import cli as training
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("checkpoints", help="list, add, remove, verify or convert checkpoints")
     )
     training.add_commands(commands.add_parser("train", help="make the embedded checkpoint"))
+    evaluation.add_options(commands.add_parser("evaluate", help="judge a checkpoint by real pictures it never saw"))
     _add_bench(commands.add_parser("bench", help="measure this machine against diffusers and whole-job queues"))
     return parser
 
