@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.jobs.model import JobState
 from bot.jobs.rows import in_state
+from bot.jobs.together import Together
 from bot.storage import tables
 from bot.storage.session import Database
 from t2i.api import CheckpointInfo
@@ -46,6 +47,10 @@ class Checkpoints:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Every press asks for these; those that come at once are answered by one look.
+        self._offered: Together[None, tuple[CheckpointInfo, ...]] = Together(self._read_offered)
+        self._choices: Together[int | None, Choice] = Together(self._read_choices)
+        self._allowances: Together[int | None, frozenset[str]] = Together(self._read_allowances)
 
     async def record(self, offered: Iterable[CheckpointInfo]) -> None:
         """Remember what an engine offers now; what it no longer offers is forgotten."""
@@ -58,15 +63,16 @@ class Checkpoints:
 
     async def all(self) -> tuple[CheckpointInfo, ...]:
         """By name; empty only until an engine has started for the very first time."""
+        return await self._offered.ask(None)
+
+    async def _read_offered(self, askers: Sequence[None]) -> list[tuple[CheckpointInfo, ...]]:
         async with self._database.read() as connection:
             found = await connection.scalars(select(tables.checkpoints.c.info).order_by(tables.checkpoints.c.name))
-            return tuple(msgspec.json.decode(info, type=CheckpointInfo) for info in found)
+            offered = tuple(msgspec.json.decode(info, type=CheckpointInfo) for info in found)
+        return [offered] * len(askers)
 
     async def get(self, name: str) -> CheckpointInfo | None:
-        table = tables.checkpoints
-        async with self._database.read() as connection:
-            info = await connection.scalar(select(table.c.info).where(table.c.name == name))
-        return None if info is None else msgspec.json.decode(info, type=CheckpointInfo)
+        return next((info for info in await self.all() if info.name == name), None)
 
     async def uses(self, name: str) -> Uses:
         chosen = or_(_guilds.c.checkpoint == name, (_guilds.c.temporary_checkpoint == name) & _lasts())
@@ -79,8 +85,12 @@ class Checkpoints:
     # --- a server's choice ----------------------------------------------------------------------------------------
 
     async def of_guild(self, guild_id: int | None) -> Choice:
+        return await self._choices.ask(guild_id)
+
+    async def _read_choices(self, guild_ids: Sequence[int | None]) -> list[Choice]:
         async with self._database.read() as connection:
-            return await choice_of(connection, guild_id)
+            choices = {guild_id: await choice_of(connection, guild_id) for guild_id in set(guild_ids)}
+        return [choices[guild_id] for guild_id in guild_ids]
 
     async def choose(self, guild_id: int, name: str | None, until: datetime | None = None) -> None:
         """Make it that server's default, or what it draws with until then; None goes back to the bot's own."""
@@ -89,9 +99,14 @@ class Checkpoints:
 
     async def allowed(self, guild_id: int | None) -> frozenset[str]:
         """What members of the server may draw with beside its own choice; empty means everything."""
+        return await self._allowances.ask(guild_id)
+
+    async def _read_allowances(self, guild_ids: Sequence[int | None]) -> list[frozenset[str]]:
+        found: dict[int | None, set[str]] = {guild_id: set() for guild_id in guild_ids}
         async with self._database.read() as connection:
-            names = await connection.scalars(select(_allowed.c.checkpoint).where(_allowed.c.guild_id == guild_id))
-            return frozenset(names)
+            for row in await connection.execute(select(_allowed).where(_allowed.c.guild_id.in_(set(guild_ids)))):
+                found[row.guild_id].add(row.checkpoint)
+        return [frozenset(found[guild_id]) for guild_id in guild_ids]
 
     async def allow(self, guild_id: int, names: Iterable[str]) -> None:
         """Let the server's members draw with these only; with none given, with everything."""
