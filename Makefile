@@ -42,10 +42,15 @@ bench: $(STAMP)
 	$(BIN)/t2i bench --suite cpu --json benchmark.json
 
 drills: $(STAMP)
-	for drill in outage diskfull locked clock zombie drain wal "crash --jobs 1000 --kills 50"; do \
-	  $(BIN)/python -m benchmarks.drills $$drill --seed 1 --json drill-$${drill%% *}.json || exit 1; \
-	done
-	$(BIN)/python -m benchmarks.drills crash --jobs 300 --kills 20 --database postgres --seed 1 --json drill-postgres.json
+	status=0; \
+	for drill in outage diskfull locked clock zombie drain wal rush "soak --minutes 30" "crash --jobs 1000 --kills 50"; do \
+	  $(BIN)/python -m benchmarks.drills $$drill --seed 1 --json drill-$${drill%% *}.json || status=1; \
+	done; \
+	for seed in 2 3; do \
+	  $(BIN)/python -m benchmarks.drills crash --jobs 1000 --kills 50 --seed $$seed --json drill-crash-$$seed.json || status=1; \
+	done; \
+	$(BIN)/python -m benchmarks.drills crash --jobs 300 --kills 20 --database postgres --seed 1 --json drill-postgres.json || status=1; \
+	exit $$status
 
 conformance: $(STAMP)
 	$(BIN)/python -m pytest tests/bot/sandbox
