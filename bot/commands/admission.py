@@ -52,7 +52,8 @@ class Admission:
         self._rules.check(options.prompt, options.negative_prompt)
         checkpoint = parent.checkpoint if parent else options.checkpoint
         checkpoint = checkpoint or await self._catalogue.current(interaction.guild_id)
-        await self._catalogue.require_offered(checkpoint, interaction.guild_id)
+        self._catalogue.require_sound(checkpoint)
+        await self._catalogue.require_allowed(checkpoint, interaction.guild_id)
         new = NewJob(
             interaction_id=interaction.id,
             interaction_token=interaction.token,

@@ -57,13 +57,9 @@ class Changing:
         name = checkpoint or self._catalogue.default
         change = await self._begin(interaction, kind, checkpoint, until)
         note = await self._announce(interaction, change, view.standing(change, name, Standing(Step.WAITING)))
-        told: Step | None = None
 
-        async def tell(now: Standing) -> None:
-            nonlocal told
-            urgent = now.step is not told or bool(now.following)
-            told = now.step
-            await note.progress(view.standing(change, name, now), urgent=urgent)
+        def tell(now: Standing) -> None:
+            note.progress(view.standing(change, name, now))
 
         try:
             done = await self._switching.run(change, tell)
@@ -100,12 +96,9 @@ class Changing:
         shown = name or source
         change = await self._begin(interaction, ChangeKind.ADD, shown[:100])
         note = await self._announce(interaction, change, view.advanced(change, shown, None))
-        stage: str | None = None
 
-        async def tell(now: Advanced) -> None:
-            nonlocal stage
-            urgent, stage = now.stage != stage, now.stage
-            await note.progress(view.advanced(change, shown, now), urgent=urgent)
+        def tell(now: Advanced) -> None:
+            note.progress(view.advanced(change, shown, now))
 
         errand = Add(request_id=_errand_id(change), source=source, name=name, anywhere=anywhere)
         try:

@@ -80,7 +80,7 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
     async def use(self, interaction: discord.Interaction, name: str, until: str | None = None) -> None:
         """Try a checkpoint and have this server draw with it (needs Manage Server)."""
         guild_id = await self._managing.require(interaction, COMMAND)
-        await self._catalogue.require_offered(name, guild_id)
+        await self._catalogue.require_allowed(name, guild_id)
         moment = when.parse(until, datetime.now().astimezone()) if until else None
         await self._changing.switch(interaction, name, until=moment)
 
@@ -183,7 +183,7 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
                 await self._changing.rollback(interaction, of=change.id)
             case ChangeVerb.USE:
                 guild_id = await self._managing.require(interaction, COMMAND)
-                await self._catalogue.require_offered(name, guild_id)
+                await self._catalogue.require_allowed(name, guild_id)
                 await self._changing.switch(interaction, name)
             case ChangeVerb.REMOVE:
                 await self._managing.require_for_all(interaction, COMMAND)
@@ -198,6 +198,7 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
 
     async def _show_card(self, interaction: discord.Interaction, name: str) -> None:
         """At once; where its samples are to be drawn first, and may be, they follow."""
+        self._catalogue.require_sound(name)
         await self._catalogue.require(name)
         info = await self._catalogue.find(name)
         if info is None:

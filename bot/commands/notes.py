@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from contextlib import suppress
 
 import aiohttp
 import discord
@@ -24,20 +24,22 @@ class Note:
 
     def __init__(self, client: discord.Client, channel_id: int, message_id: int) -> None:
         self._message = client.get_partial_messageable(channel_id).get_partial_message(message_id)
-        self._edited = 0.0
+        self._next: Shown | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
-    async def progress(self, shown: Shown, *, urgent: bool = False) -> None:
-        """Left out when it comes soon after the last one, unless it is urgent, or when Discord does not take it."""
-        if not urgent and time.monotonic() - self._edited < INTERVAL:
-            return
-        self._edited = time.monotonic()
-        try:
-            await self._message.edit(view=shown.view, attachments=list(shown.files))
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            log.warning("Progress could not be shown: %s", error)
+    def progress(self, shown: Shown) -> None:
+        """Show this soon, in the background: whoever makes progress never waits for Discord, and the newest counts."""
+        self._next = shown
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell(), name="tell of a change of checkpoints")
 
     async def last(self, shown: Shown) -> bool:
         """How it ended; tried some times. False when Discord took none of them, though it may take a later one."""
+        self._next = None
+        self._over.set()
+        if self._telling is not None:
+            await self._telling
         for pause in (*PAUSES, None):
             try:
                 for file in shown.files:
@@ -53,6 +55,17 @@ class Note:
                 continue
             return True
         return False
+
+    async def _tell(self) -> None:
+        while (shown := self._next) is not None:
+            self._next = None
+            try:
+                await self._message.edit(view=shown.view)
+            except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+                log.warning("Progress could not be shown: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await self._over.wait()
 
 
 async def find_answer(client: discord.Client, interaction_token: str) -> int | None:

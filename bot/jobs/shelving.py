@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
@@ -15,7 +15,10 @@ from t2i.engine.client import Engine
 
 _log = logging.getLogger(__name__)
 
-Tell = Callable[[api.Advanced], Awaitable[None]]
+PATIENCE = 300.0
+"""Seconds that an engine that is being started is waited for."""
+
+Tell = Callable[[api.Advanced], None]
 
 
 class Shelving:
@@ -70,22 +73,26 @@ class Shelving:
 
     async def _run(self, errand: api.Errand, tell: Tell) -> api.Accomplished:
         try:
+            async with asyncio.timeout(PATIENCE):
+                await self._engine.wait_ready()
             stream = self._engine.run_errand(errand)
             async with aclosing(cast(AsyncGenerator[api.ErrandEvent, None], stream)) as events:
                 async for event in events:
                     match event:
                         case api.Advanced():
-                            await tell(event)
+                            tell(event)
                         case api.Failed(message=message):
                             raise CheckpointRefused(message)
                         case api.Accomplished():
                             await self._checkpoints.record(self._engine.checkpoints())
                             _log.info("%s of %s is done.", type(errand).__name__, event.name)
                             return event
+        except TimeoutError:
+            raise CheckpointRefused("The image engine is not ready: try again in some minutes.") from None
         except api.EngineError as error:
             raise CheckpointRefused(str(error)) from error
         raise CheckpointRefused("The image engine did not say what came of it; try again.")
 
 
-async def _nobody(_: api.Advanced) -> None:
+def _nobody(_: api.Advanced) -> None:
     """Nobody looks on."""

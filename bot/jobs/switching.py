@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -64,7 +64,7 @@ class Switched:
     """Seconds."""
 
 
-Tell = Callable[[Standing], Awaitable[None]]
+Tell = Callable[[Standing], None]
 
 
 @dataclass(eq=False, slots=True)
@@ -76,9 +76,9 @@ class _Turn:
     """From here on it cannot be called off any more."""
     standing: Standing = field(default_factory=lambda: Standing(Step.WAITING))
 
-    async def say(self, standing: Standing) -> None:
+    def say(self, standing: Standing) -> None:
         self.standing = standing
-        await self.tell(standing)
+        self.tell(standing)
 
 
 class Switching:
@@ -135,8 +135,8 @@ class Switching:
             if mine is not self._line[0]:
                 first = self._line[0]
                 following = tuple(turn.change for turn in self._line[1:])
-                await first.say(replace(first.standing, following=following))
-                await mine.say(Standing(Step.WAITING, ahead=first.change))
+                first.say(replace(first.standing, following=following))
+                mine.say(Standing(Step.WAITING, ahead=first.change))
             async with self.turn:
                 return await self._transact(mine)
         finally:
@@ -145,11 +145,13 @@ class Switching:
     async def _transact(self, mine: _Turn) -> Switched:
         change = mine.change
         name = change.checkpoint or self._default
-        before = self._engine.loaded()
-        fresh = change.kind is ChangeKind.RELOAD or name not in before
-        kept = False
+        before: tuple[str, ...] = ()
+        fresh = kept = False
         try:
             async with asyncio.timeout(self._patience):
+                await self._engine.wait_ready()
+                before = self._engine.loaded()
+                fresh = change.kind is ChangeKind.RELOAD or name not in before
                 await self._check(mine, name)
                 drawn = await self._try(mine, name, fresh=fresh)
             mine.committing = True
@@ -180,13 +182,13 @@ class Switching:
             async for event in events:
                 match event:
                     case api.Advanced(done=done, total=total):
-                        await self._say(mine, Step.CHECKING, done / total if total else 1.0)
+                        self._say(mine, Step.CHECKING, done / total if total else 1.0)
                     case api.Failed(message=message):
                         raise api.CheckpointError(message)
 
     async def _try(self, mine: _Turn, name: str, *, fresh: bool) -> tuple[bytes, float, float]:
         """A picture and the seconds until it could be begun and until it was done. Raises T2IError."""
-        await self._say(mine, Step.LOADING)
+        self._say(mine, Step.LOADING)
         info = next((info for info in self._engine.checkpoints() if info.name == name), None)
         side = info.sizes[0] if info else None
         request = api.GenerationRequest(prompt=PROMPT, images=1, seed=SEED, width=side, height=side)
@@ -202,7 +204,7 @@ class Switching:
                     case api.Admitted():
                         loaded = clock()
                     case api.Progress(step=step, steps=steps):
-                        await self._say(mine, Step.DRAWING, step / steps)
+                        self._say(mine, Step.DRAWING, step / steps)
                     case api.ImageReady(png=png):
                         picture = png
                     case api.Failed(message=message, code=code):
@@ -226,9 +228,9 @@ class Switching:
             with suppress(SQLAlchemyError, OSError):
                 await self._checkpoints.record(offered)
 
-    async def _say(self, mine: _Turn, step: Step, fraction: float = 0.0) -> None:
+    def _say(self, mine: _Turn, step: Step, fraction: float = 0.0) -> None:
         following = tuple(turn.change for turn in self._line if turn is not mine)
-        await mine.say(Standing(step, fraction, following=following))
+        mine.say(Standing(step, fraction, following=following))
 
     def _sentence(self, name: str, error: Exception) -> str:
         match error:

@@ -38,6 +38,7 @@ class Commands:
     def __init__(self, world: World) -> None:
         self._world = world
         self._scopes: dict[int | None, dict[int, Json]] = {None: {}, world.guild.id: {}}
+        self._named_by_guild: dict[str, list[Json]] = {}
 
     def listed(self, scope: int | None) -> list[Json]:
         return list(self._commands(scope).values())
@@ -92,6 +93,22 @@ class Commands:
         self.get(scope, command_id)
         del self._commands(scope)[command_id]
         self._world.emit(CommandsChanged())
+
+    def name_allowed(self, command: str, entries: list[Json]) -> None:
+        """What an administrator does in the guild's settings, Integrations: entries of `id`, `type`, `permission`."""
+        self._named_by_guild[command] = entries
+
+    def permissions(self, command_id: int) -> Json:
+        """What the guild's settings say of a command. Raises DiscordError 10063, or 10066 where they say nothing."""
+        command = self.get(None, command_id)
+        if command["name"] not in self._named_by_guild:
+            raise DiscordError(Refusal.UNKNOWN_COMMAND_PERMISSIONS)
+        return {
+            "id": command["id"],
+            "application_id": command["application_id"],
+            "guild_id": str(self._world.guild.id),
+            "permissions": self._named_by_guild[command["name"]],
+        }
 
     def usable(self, user_id: int, channel: Channel) -> list[Json]:
         """Slash commands that Discord would offer this user in this channel; guild commands shadow global ones."""

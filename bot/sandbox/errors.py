@@ -21,6 +21,7 @@ class Refusal(Enum):
     UNKNOWN_WEBHOOK = (404, 10015, "Unknown Webhook")
     UNKNOWN_INTERACTION = (404, 10062, "Unknown interaction")
     UNKNOWN_COMMAND = (404, 10063, "Unknown application command")
+    UNKNOWN_COMMAND_PERMISSIONS = (404, 10066, "Unknown application command permissions")
     ALREADY_ACKNOWLEDGED = (400, 40060, "Interaction has already been acknowledged.")
     ENTITY_TOO_LARGE = (413, 40005, "Request entity too large")
     MISSING_ACCESS = (403, 50001, "Missing Access")

@@ -70,6 +70,10 @@ class Rest:
             web.delete("/channels/{channel_id}/messages/{message_id}", self.delete_message),
             *self._command_routes("/applications/{application_id}/commands"),
             *self._command_routes("/applications/{application_id}/guilds/{guild_id}/commands"),
+            web.get(
+                "/applications/{application_id}/guilds/{guild_id}/commands/{command_id}/permissions",
+                self.get_command_permissions,
+            ),
             web.post("/interactions/{interaction_id}/{token}/callback", self.answer_interaction),
             web.post("/webhooks/{application_id}/{token}", self.create_followup),
             web.get("/webhooks/{application_id}/{token}/messages/{reference}", self.get_followup),
@@ -281,6 +285,10 @@ class Rest:
     async def delete_command(self, request: web.Request) -> web.Response:
         self._commands.delete(self._scope(request), _number(request, "command_id"))
         return web.Response(status=204)
+
+    async def get_command_permissions(self, request: web.Request) -> web.Response:
+        self._scope(request)
+        return json_response(self._commands.permissions(_number(request, "command_id")))
 
     def _scope(self, request: web.Request) -> int | None:
         if _number(request, "application_id") != self._world.application_id:

@@ -122,6 +122,7 @@ class _Player:
             if self._kill is None:
                 raise SandboxRefusal("this bot is not for a script to end.")
             self._kill()
+            await view.bot_gone()
             return None
         if verb == "wait" and not self._begun:
             raise SandboxRefusal("nothing was begun.")

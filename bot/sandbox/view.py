@@ -87,6 +87,10 @@ class View:
         except TimeoutError:
             raise SandboxRefusal("the bot did not come online.") from None
 
+    async def bot_gone(self) -> None:
+        """Until the bot is not connected."""
+        await self._until(lambda: not self._online)
+
     async def outcome(self, interaction_id: str, source: Json | None, began: float) -> Json:
         """What an interaction came to: {"message": settled}, {"modal": ...} or {"deleted": id}."""
         message_id = await self._until(lambda: self._led_to(interaction_id, source, began))

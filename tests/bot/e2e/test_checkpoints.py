@@ -128,6 +128,17 @@ async def test_members_change_nothing(lab: Studio) -> None:
     assert await in_use(lab) == "tiny"
 
 
+async def test_whom_the_servers_settings_name_for_the_command_manages_too(lab: Studio) -> None:
+    everyone = {"id": str(lab.sandbox.world.guild.id), "type": 1, "permission": True}
+    lab.sandbox.commands.name_allowed("checkpoint", [everyone])
+    assert text_of(await lab.bob.types("checkpoint", "forbid", name="tiny")).startswith("You need the permission")
+    lab.sandbox.commands.name_allowed("checkpoint", [everyone, {"id": lab.bob.id, "type": 2, "permission": True}])
+    assert "draws with tiny itself" in text_of(await lab.bob.types("checkpoint", "forbid", name="tiny"))
+    assert text_of(await lab.alice.types("checkpoint", "forbid", name="tiny")).startswith("You need the permission")
+    lab.sandbox.commands.name_allowed("checkpoint", [{"id": lab.bob.id, "type": 2, "permission": False}])
+    assert text_of(await lab.bob.types("checkpoint", "forbid", name="tiny")).startswith("You need the permission")
+
+
 async def test_a_checkpoint_for_a_while_ends_with_a_rollback(lab: Studio) -> None:
     assert "Say how long" in text_of(await lab.admin.types("checkpoint", "use", name="second", until="soon"))
     used = await change(lab.admin, "use", name="second", until="2 h")
@@ -155,7 +166,7 @@ async def test_two_admins_at_once_come_one_after_the_other_and_both_are_told(lab
 
 async def test_jobs_keep_the_checkpoint_that_they_were_queued_with(lab: Studio) -> None:
     jobs = [
-        await lab.alice.types("imagine", prompt="a tree", images=1, steps=60, checkpoint=name)
+        await lab.alice.types("imagine", prompt="a tree", images=1, steps=20, checkpoint=name)
         for name in ("tiny", "second", "tiny", "second")
     ]
     used = await lab.admin.types("checkpoint", "use", name="second")
@@ -189,7 +200,9 @@ async def test_damaged_checkpoints_are_refused_with_the_reason_and_nothing_chang
     for name, reason in (("renamed", "is a pickle"), ("foreign", "is incomplete")):
         refused = text_of(await change(lab.admin, "add", source=name))
         assert reason in refused and "Nothing was changed." in refused
-        assert reason in text_of(await lab.admin.types("checkpoint", "use", name=name))
+        failed = text_of(await change(lab.admin, "use", name=name))
+        assert reason in failed and "This server draws with **tiny** as before." in failed
+        assert reason in text_of(await lab.alice.types("imagine", prompt="a boat", checkpoint=name))
     assert "· tiny ·" in (await lab.alice.draws(prompt="an apple", images=1)).text
     for name in ("truncated", "swapped", "foreign"):
         shutil.rmtree(folder_of(lab) / name)
