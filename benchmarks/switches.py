@@ -31,7 +31,8 @@ from t2i.checkpoints import resolve
 from t2i.engine.client import LocalEngine
 
 NAMES = ("one", "two")
-WARM_UP = 4
+WARM_UP = 10
+"""Switches until the engine has measured its device, and has every kernel and buffer that it keeps."""
 GROWTH = 5.0
 """Percent."""
 
