@@ -92,7 +92,7 @@ def read_scene(prompt: str) -> list[Part]:
         return [replace(_thing(match["who"]), box=HOLDER), replace(_thing(match["what"]), box=HELD)]
     for words, count in [*_NUMBERS.items(), *((str(count), count) for count in SEVERAL)]:
         if text.startswith(f"{words} "):
-            thing = _thing(_singular(text.removeprefix(words)))
+            thing = _thing(singular(text.removeprefix(words)))
             return [replace(thing, box=box) for box in SEVERAL[count]]
     return [_thing(text)]
 
@@ -128,7 +128,8 @@ def _thing(words: str) -> Part:
     return Part(rest, colour) if colour and rest else Part(noun)
 
 
-def _singular(noun: str) -> str:
+def singular(noun: str) -> str:
+    """One of them, as far as endings tell."""
     noun = noun.strip()
     for ending, single in (("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("sses", "ss"), ("oes", "o")):
         if noun.endswith(ending):

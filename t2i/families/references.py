@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2i.api import CheckpointError
-from t2i.families.collage import Layer, Part, Pixels, bare, compose, jittered, read_scene
+from t2i.families.collage import Layer, Part, Pixels, bare, compose, jittered, read_scene, singular
 
 Encode = Callable[[list[str]], Tensor]
 """Texts to their normalised sentence vectors [n, dim]."""
@@ -48,7 +48,8 @@ class Entry:
         return {*self.label.split(), *self.tags}
 
     def is_called(self, noun: str) -> bool:
-        return noun in (self.label, self.label.removesuffix(" face"))
+        """By its name, with or without the face, one or many."""
+        return singular(noun) in {singular(name) for name in (self.label, self.label.removesuffix(" face"))}
 
 
 class References:

@@ -49,7 +49,7 @@ def labels(found: References, noun: str) -> list[str]:
 
 def test_a_name_is_found_and_a_tag_helps(found: References) -> None:
     assert labels(found, "cat")[0] == "cat face"
-    assert labels(found, "apple") == ["apple"]
+    assert labels(found, "apple") == labels(found, "apples") == ["apple"]
     assert labels(found, "cup of coffee")[0] == "hot beverage"
     assert labels(found, "zzz") == []
 
