@@ -23,7 +23,7 @@ COLOURS = [RED, GREEN, GREEN, BLUE, BLUE]
 def encode(texts: list[str]) -> torch.Tensor:
     """Texts are alike as far as they share words; a cup of coffee is a beverage."""
     known = ["cat", "face", "apple", "green", "heart", "crown", "hot", "beverage"]
-    said = [text.replace("cup of coffee", "beverage").split() for text in texts]
+    said = [text.replace("cup of coffee", "beverage").replace("apples", "apple").split() for text in texts]
     return torch.nn.functional.normalize(torch.tensor([[float(word in words) for word in known] for words in said]))
 
 
