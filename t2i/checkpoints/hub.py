@@ -15,7 +15,7 @@ from t2i.checkpoints.detect import detect
 from t2i.checkpoints.files import require_space, variant
 from t2i.checkpoints.transfer import Tell, silent
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 WATCH_SECONDS = 0.5
 _TEXT_SUFFIXES = (".json", ".txt", ".model")
 
