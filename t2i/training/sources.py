@@ -133,7 +133,12 @@ class Icons:
 
     def render(self, code: str, file: Path) -> bool:
         """Write the picture of a code point as lossless WebP; False when the set has none."""
-        from resvg_py import svg_to_bytes
+        try:
+            from resvg_py import svg_to_bytes
+        except ModuleNotFoundError as error:
+            raise FetchError(
+                "Vector art is rendered by resvg-py: pip install 'imagine-bot[train]', then again."
+            ) from error
 
         # Sets differ in where they put hyphens.
         name = self._names.get(self._by_code.get(code, "").replace("-", ""))
