@@ -52,7 +52,7 @@ class Verdict:
     shown_again: int
     """Ends that were shown by more than one edit of the one message."""
     left: list[str]
-    """The first of what is lost or unfinished."""
+    """The first of what is lost, unfinished or wrong."""
     bit_equal: float
     """Share of the posted jobs whose pictures are the reference's, bit by bit."""
 
@@ -72,6 +72,7 @@ async def judge(stage: Stage, crowd: Crowd) -> Verdict:
     acknowledged = crowd.acknowledged
     posted = [asked for asked in acknowledged if asked.ended == "posted" and not asked.deleted]
     wrong, equal = await _compare(stage, posted)
+    harmed = [_described(asked, rows) for asked in acknowledged if _lost(asked, rows) or _unfinished(asked, rows)]
     ended = Counter(asked.ended for asked in acknowledged if not asked.deleted)
     return Verdict(
         jobs=len(acknowledged),
@@ -81,11 +82,11 @@ async def judge(stage: Stage, crowd: Crowd) -> Verdict:
         lost=sum(_lost(asked, rows) for asked in acknowledged),
         unfinished=sum(_unfinished(asked, rows) for asked in acknowledged),
         duplicates=_duplicates(crowd.asked, posted),
-        wrong=wrong,
+        wrong=len(wrong),
         reverted=sum(asked.reverted for asked in acknowledged),
         reruns=sum(max(0, row.attempt - 1) for row in rows.values()),
         shown_again=sum(asked.ends > 1 for asked in acknowledged),
-        left=[_described(a, rows) for a in acknowledged if _lost(a, rows) or _unfinished(a, rows)][:5],
+        left=[*harmed, *wrong][:5],
         bit_equal=round(equal / len(posted), 4) if posted else 0.0,
     )
 
@@ -117,25 +118,29 @@ def _pictures(asked: Asked) -> list[bytes]:
     return [attachment.data for attachment in asked.messages[0].attachments]
 
 
-async def _compare(stage: Stage, posted: Sequence[Asked]) -> tuple[int, int]:
-    """How many posted jobs show wrong pictures, and how many the reference's to the bit."""
-    wrong = equal = 0
+async def _compare(stage: Stage, posted: Sequence[Asked]) -> tuple[list[str], int]:
+    """What is wrong with the posted jobs that show wrong pictures, and how many show the reference's to the bit."""
+    wrong, equal = [], 0
     references = stage.references or await draw(stage.checkpoints_dir, [asked.wish for asked in posted])
     for asked in posted:
         shown, wanted = _pictures(asked), references[asked.wish.number]
         equal += shown == wanted
-        wrong += len(shown) != len(wanted) or any(_differ(a, b) for a, b in zip(shown, wanted, strict=True))
+        if len(shown) != len(wanted):
+            wrong.append(f"thing {asked.wish.number}: {len(shown)} pictures instead of {len(wanted)}")
+        elif (difference := max(map(_difference, shown, wanted))) > TOLERANCE:
+            wrong.append(f"thing {asked.wish.number}: {difference} of 255 away from its seed's")
     return wrong, equal
 
 
-def _differ(shown: bytes, wanted: bytes) -> bool:
+def _difference(shown: bytes, wanted: bytes) -> int:
+    """The largest, of any channel of any pixel; 255 when they cannot be compared."""
     if shown == wanted:
-        return False
+        return 0
     try:
         one, other = (_pixels(data) for data in (shown, wanted))
     except OSError:  # what is shown is no picture
-        return True
-    return one.shape != other.shape or int(np.abs(one - other).max()) > TOLERANCE
+        return 255
+    return int(np.abs(one - other).max()) if one.shape == other.shape else 255
 
 
 def _pixels(data: bytes) -> NDArray[np.int16]:
