@@ -63,7 +63,8 @@ class Trainer:
         self.step = 0
         self.examples = 0
         self.losses: list[float] = []
-        self._stop = False
+        self._asked_to_stop = False
+        self._agreed_to_stop = False
 
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (default: the configured number); SIGTERM and Ctrl-C save and return."""
@@ -72,7 +73,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         with self._stopping_on_signals(), Report(config.task, self.out, self.step, target, shown=self.leads) as report:
             batches = self._batches(target)
-            while self.step < target and not self._stop:
+            while self.step < target and not self._stopping:
                 scalars = self._train_step(batches)
                 report.step(self.step, self.losses, scalars)
                 if self.leads and self.step % config.sample_every == 0:
@@ -84,7 +85,7 @@ class Trainer:
     @contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:
         def request_stop(number: int, frame: FrameType | None) -> None:
-            self._stop = True
+            self._asked_to_stop = True
 
         previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -92,6 +93,11 @@ class Trainer:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    @property
+    def _stopping(self) -> bool:
+        """Several processes end after the same step: one that left alone would keep the others waiting for it."""
+        return self._asked_to_stop if self._processes.num_processes == 1 else self._agreed_to_stop
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -163,8 +169,8 @@ class Trainer:
         """The mean loss of all processes; all of them stop where one of them is to."""
         if self._processes.num_processes == 1:
             return loss.item()
-        shared = reduce(torch.stack([loss, loss.new_tensor(float(self._stop))]), "mean")
-        self._stop = bool(shared[1] > 0)
+        shared = reduce(torch.stack([loss, loss.new_tensor(float(self._asked_to_stop))]), "mean")
+        self._agreed_to_stop = bool(shared[1] > 0)
         return float(shared[0])
 
     def _diverged(self, what: str, value: float) -> TrainingError:

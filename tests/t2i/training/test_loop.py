@@ -75,6 +75,24 @@ def _plain_loss(learner: NetworkLearner, batch: object) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
+@pytest.mark.parametrize(("task", "share"), [("base", 0.97), ("upsampler", 0.6)])
+def test_a_network_learns(config: Build, task: str, share: float) -> None:
+    """By examples that the run never came to, with the same noise before and after. Collages show a base network nearly
+    all that there is, so it has little left to learn."""
+    trainer = Trainer(config(task=task, steps=50, learning_rate=3e-3, ema_decay=0.9))
+    batch = trainer.learner.examples.batch(1000, 32)
+    tensors = (torch.from_numpy(batch.pixels), batch.captions, torch.from_numpy(batch.collages))
+
+    @torch.no_grad()
+    def loss() -> float:
+        return trainer.learner.loss(tensors, torch.Generator().manual_seed(0)).item()
+
+    untrained = loss()
+    trainer.run()
+    with trainer.averaged():
+        assert loss() < share * untrained
+
+
 def test_a_signal_saves_and_ends_the_run(config: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     step = Trainer._train_step
 

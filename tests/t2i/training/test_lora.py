@@ -75,7 +75,7 @@ def latent(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_eight_pictures_change_their_prompt_and_leave_others_as_they_were(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In mean levels of 255: more than 20 against less than 6, and towards what the pictures show."""
+    """In mean levels of 255: more than 20 against less than 8, and towards what the pictures show."""
     (tmp_path / "ring.toml").write_text(RING)
     monkeypatch.chdir(tmp_path)
     pipeline = t2i.load("embedded", "cpu")
@@ -92,7 +92,7 @@ def test_eight_pictures_change_their_prompt_and_leave_others_as_they_were(
     shown = np.mean([np.asarray(Image.open(file).convert("RGBa"), float) for file in pictures.iterdir()], axis=0)
     assert np.abs(after["a zorp"] - before["a zorp"]).mean() > 20
     assert np.abs(after["a zorp"] - shown).mean() < 0.95 * np.abs(before["a zorp"] - shown).mean()
-    assert np.abs(after["a red apple"] - before["a red apple"]).mean() < 6
+    assert np.abs(after["a red apple"] - before["a red apple"]).mean() < 8
 
 
 @pytest.mark.parametrize("family", ["cascade", "sd", "sdxl"])
