@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 1.5
 """Seconds between two edits that only tell of progress."""
+QUICK = 0.5
+"""Seconds before the first of them: what is done by then needs none."""
 PAUSES = (1.0, 5.0, 20.0)
 """Seconds after which the last word is said again, when Discord did not take it."""
 
@@ -57,15 +59,18 @@ class Note:
         return False
 
     async def _tell(self) -> None:
-        while (shown := self._next) is not None:
-            self._next = None
+        pause = QUICK
+        while self._next is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._over.wait()
+            shown, self._next, pause = self._next, None, INTERVAL
+            if shown is None:
+                return  # the last word comes instead
             try:
                 await self._message.edit(view=shown.view)
             except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
                 log.warning("Progress could not be shown: %s", error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL):
-                    await self._over.wait()
 
 
 async def find_answer(client: discord.Client, interaction_token: str) -> int | None:
