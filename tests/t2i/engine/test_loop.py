@@ -97,11 +97,11 @@ def test_two_requests_of_one_group_share_every_forward(loop: Loop) -> None:
     assert isinstance(loop.last("a"), Done) and isinstance(loop.last("b"), Done)
 
 
-def test_rows_over_the_cap_wait_and_whoever_came_first_ends_first(loop: Loop) -> None:
+def test_rows_over_the_cap_wait_after_their_first_step_and_whoever_came_first_ends_first(loop: Loop) -> None:
     for request_id in "abc":
         loop.submit(request_id)
     loop.run()
-    assert loop.batches == [["a", "b"]] * 6 + [["c"]] * 6
+    assert loop.batches == [["a", "b"], ["a", "c"], *[["a", "b"]] * 4, ["b", "c"], *[["c"]] * 4]
 
 
 def test_requests_at_different_stages_take_turns_and_all_end(loop: Loop) -> None:
