@@ -13,6 +13,8 @@ Answer = TypeVar("Answer")
 
 MOST = 100
 """Of what was asked, done at once."""
+ANSWERED = 20
+"""Of those who get their answers together: all go on in the same turn of the event loop, which holds up the rest."""
 
 
 class Together(Generic[Asked, Answer]):
@@ -39,7 +41,9 @@ class Together(Generic[Asked, Answer]):
             while self._waiting:
                 batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 answers = await self._answers([asked for asked, _ in batch])
-                for (_, future), answer in zip(batch, answers, strict=True):
+                for number, ((_, future), answer) in enumerate(zip(batch, answers, strict=True), 1):
+                    if number % ANSWERED == 0:
+                        await asyncio.sleep(0)
                     if future.done():  # whoever asked has gone
                         continue
                     if isinstance(answer, Exception):
