@@ -116,9 +116,11 @@ class References:
         """Pictures of a thing, the best first and others nearly as good; none where there is nothing like it."""
         words = set((noun.rsplit(" of ", 1)[-1]).split())
         likeness = (self._vectors @ self._encode([noun])[0].float().cpu()).numpy().copy()
+        most = likeness.max()
         for number, entry in enumerate(self._entries):
             if entry.is_called(noun):
-                likeness[number] += _NAMED
+                # A cat and the face of a cat are both a cat.
+                likeness[number] = most + _NAMED
             else:
                 likeness[number] += _MENTIONED * len(words & entry.words) / max(1, len(words))
             if as_face and entry.label.endswith("face"):
