@@ -18,6 +18,8 @@ from t2i.engine.noise import image_seeds, seeded_noise
 from t2i.families.cascade import Cascade
 
 TRAIN_STEPS = 1000
+EMPTY = -1.0
+"""Pixels of a collage that shows nothing; the network draws what a collage lacks."""
 
 
 class Plain(Protocol):
@@ -48,6 +50,7 @@ class PlainCascade:
         self._shared = shared
         self._patch = int((self.unet.config.out_channels // 4) ** 0.5)
         self._side = self.unet.config.sample_size * self._patch
+        self._sees_collages = self.unet.config.in_channels > self.unet.config.out_channels
 
     @torch.inference_mode()
     def draw(self, request: GenerationRequest) -> list[Image.Image]:
@@ -67,6 +70,8 @@ class PlainCascade:
         scheduler = _flow_scheduler(request.sampler or "flow_euler", request.steps or 20)
         for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
             inputs = torch.cat([latents, latents]) if scale != 1 else latents
+            if self._sees_collages:
+                inputs = torch.cat([inputs, torch.full_like(inputs, EMPTY)], 1)
             packed = functional.pixel_unshuffle(inputs, self._patch)
             # The network counts its timesteps from 0, and predicts the picture.
             clean = self.unet(
@@ -77,6 +82,8 @@ class PlainCascade:
                 class_labels=pooled,
             ).sample
             clean = functional.pixel_shuffle(clean, self._patch)
+            if self._sees_collages:
+                clean = clean + EMPTY
             if scale != 1:
                 conditional, unconditional = clean.chunk(2)
                 clean = unconditional + scale * (conditional - unconditional)

@@ -4,6 +4,7 @@ as trained ones."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from benchmarks.traces import Mix
 from t2i.checkpoints import tiny, tiny_latent
 from t2i.checkpoints.registry import EMBEDDED, resolve
 from t2i.checkpoints.single_file import CONFIGS, clip_tokenizer
-from t2i.families.cascade import Cascade
+from t2i.families.cascade import REFERENCES, Cascade
 from t2i.families.model import Model
 
 TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -55,8 +56,9 @@ class Subject:
 
 
 def embedded(device: torch.device, scratch: Path, *, small: bool) -> Subject:
-    """The cascade's base network, at the size of a grid; `small`: untrained and tiny."""
-    folder = tiny.build(scratch / "tiny") if small else resolve(EMBEDDED)
+    """The cascade's base network, at the size of a grid; `small`: untrained and tiny. Without its reference pictures,
+    so that every step that is asked for is drawn."""
+    folder = tiny.build(scratch / "tiny") if small else _without_references(resolve(EMBEDDED), scratch / "embedded")
     model = cast(Cascade, t2i.checkpoints.load(folder, str(device)))
     mix = Mix(model.info.sizes[0], ("flow_euler", "dpmpp_2m", "ddim", "euler_a"))
     rows = (1, 2, 4, 8, 16) if device.type == "cpu" else (1, 2, 4, 8, 16, 32, 64)
@@ -70,6 +72,14 @@ def embedded(device: torch.device, scratch: Path, *, small: bool) -> Subject:
         in_float32=lambda: cast(Model, t2i.checkpoints.load(folder, str(device), dtype="float32")),
         networks={f"diffusers, {subject.dtype}": PlainCascade(folder, model, model.dtype).forward},
     )
+
+
+def _without_references(checkpoint: Path, folder: Path) -> Path:
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(REFERENCES), dirs_exist_ok=True)
+    index = json.loads((checkpoint / "model_index.json").read_text())
+    index["files"] = {name: digest for name, digest in index["files"].items() if not name.startswith(f"{REFERENCES}/")}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
 
 
 def sd15(device: torch.device, scratch: Path, *, small: bool) -> Subject:
