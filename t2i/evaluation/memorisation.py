@@ -14,6 +14,8 @@ from t2i.families.collage import Pixels
 
 REACH = 3
 """Pixels by which pictures are moved to lie on each other."""
+SCALES = (1.0, 0.95, 0.975, 1.025, 1.05)
+"""And by how much they are scaled: a picture that is a little larger is no other picture."""
 _CANDIDATES = 8
 _SHRINK = 4
 
@@ -37,16 +39,17 @@ class Gallery:
         )  # fmt: skip
 
     def nearest(self, picture: Pixels) -> Match:
-        """The nearest picture, mirrored or not, moved by up to REACH pixels.
+        """The nearest picture, mirrored or not, scaled by SCALES, moved by up to REACH pixels.
 
         Candidates are found at a quarter of the size, where small moves hardly count.
         """
         query = stack([picture])
-        mirrored = torch.cat([query, query.flip(3)])
-        distances = torch.cdist(_small(mirrored), self._small)
+        scaled = torch.cat([_scaled(query, scale) for scale in SCALES])
+        turns = torch.cat([scaled, scaled.flip(3)])
+        distances = torch.cdist(_small(turns), self._small)
         count = min(_CANDIDATES, len(self._small))
         matches = []
-        for turned, near in zip(mirrored, distances.topk(count, largest=False).indices, strict=True):
+        for turned, near in zip(turns, distances.topk(count, largest=False).indices, strict=True):
             rmse = aligned_rmse(turned, self._floats(near))
             best = int(rmse.argmin())
             matches.append(Match(int(near[best]), float(rmse[best])))
@@ -66,6 +69,15 @@ def aligned_rmse(picture: Tensor, others: Tensor) -> Tensor:
     distances = torch.cdist(others.flatten(1), moved.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
     nearest: Tensor = distances.min(1).values / picture.numel() ** 0.5
     return nearest
+
+
+def _scaled(pictures: Tensor, scale: float) -> Tensor:
+    """Pictures [n, 4, h, w] scaled about their middle."""
+    if scale == 1.0:
+        return pictures
+    turn = torch.tensor([[1 / scale, 0.0, 0.0], [0.0, 1 / scale, 0.0]]).expand(len(pictures), -1, -1)
+    grid = F.affine_grid(turn, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, align_corners=False)
 
 
 def _small(pictures: Tensor) -> Tensor:

@@ -179,12 +179,14 @@ def _memorisation(albums: dict[str, Album], seen: Sequence[Art]) -> tuple[Figure
     }
     rmse = {name: np.array([match.rmse for match in found]) for name, found in matches.items()}
     figures: Figures = {name: _spread(values) for name, values in rmse.items()}
+    pictures, *collages = ([pixels for some in album.values() for pixels in some] for album in albums.values())
     same = [float(aligned_rmse(stack([art.pixels])[0], stack([other]))) for art in seen for other in art.by_others[:1]]
     if same:
         figures["training pictures of one thing"] = _spread(np.array(same))
-    pictures, *collages = ([pixels for some in album.values() for pixels in some] for album in albums.values())
     if collages:
-        nearer = (rmse["drawn"] < rmse["collage"]) & [bool(pixels.any()) for pixels in collages[0]]
+        # What is farther than pictures of one thing by two hands is like none of them, and no copy.
+        near = rmse["drawn"] < min(same, default=np.inf)
+        nearer = near & (rmse["drawn"] < rmse["collage"]) & [bool(pixels.any()) for pixels in collages[0]]
         figures["nearer than their collages"] = int(nearer.sum())
     shown = []
     for index in np.argsort(rmse["drawn"])[:_PAIRS_SHOWN]:
