@@ -16,6 +16,8 @@ REACH = 3
 """Pixels by which pictures are moved to lie on each other."""
 SCALES = (1.0, 0.95, 0.975, 1.025, 1.05)
 """And by how much they are scaled: a picture that is a little larger is no other picture."""
+LEVEL = 1 / 255
+"""What pixels are rounded to: differences below say nothing."""
 _CANDIDATES = 8
 _SHRINK = 4
 

@@ -16,7 +16,7 @@ from t2i.evaluation.distance import frechet
 from t2i.evaluation.drawing import Artist
 from t2i.evaluation.gates import Gate, check
 from t2i.evaluation.judges import Judges
-from t2i.evaluation.memorisation import Gallery, aligned_rmse
+from t2i.evaluation.memorisation import LEVEL, Gallery, aligned_rmse
 from t2i.evaluation.retrieval import r_precision
 from t2i.evaluation.scenes import SIDE, Asked, blank, to_pixels
 from t2i.evaluation.scorer import TINY, Recipe, Say, Scorer, get_scorer, stack
@@ -186,7 +186,7 @@ def _memorisation(albums: dict[str, Album], seen: Sequence[Art]) -> tuple[Figure
     if collages:
         # What is farther than pictures of one thing by two hands is like none of them, and no copy.
         near = rmse["drawn"] < min(same, default=np.inf)
-        nearer = near & (rmse["drawn"] < rmse["collage"]) & [bool(pixels.any()) for pixels in collages[0]]
+        nearer = near & (rmse["drawn"] < rmse["collage"] - LEVEL) & [bool(pixels.any()) for pixels in collages[0]]
         figures["nearer than their collages"] = int(nearer.sum())
     shown = []
     for index in np.argsort(rmse["drawn"])[:_PAIRS_SHOWN]:
