@@ -27,7 +27,13 @@ from bot.storage.tables import jobs
 ROOT = Path(__file__).parents[2]
 LOOK = 0.02
 """Seconds between two looks at what somebody waits for."""
-SETTINGS = {"IMAGINE_CHECKPOINT": "tiny", "IMAGINE_PROGRESS_INTERVAL": "0.3", "OMP_NUM_THREADS": "1"}
+SETTINGS = {
+    "IMAGINE_CHECKPOINT": "tiny",
+    "IMAGINE_PROGRESS_INTERVAL": "0.3",
+    "OMP_NUM_THREADS": "1",
+    # Half precision rounds as the batch has it, by more than a wrong picture may differ.
+    "IMAGINE_DTYPE": "float32",
+}
 
 
 class BotEnded(Exception):

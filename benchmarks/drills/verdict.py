@@ -144,12 +144,13 @@ def _difference(shown: bytes, wanted: bytes) -> int:
 
 
 def _pixels(data: bytes) -> NDArray[np.int16]:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16)
+    """Premultiplied: nobody sees the colour of what is transparent."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA").convert("RGBa"), dtype=np.int16)
 
 
 async def draw(checkpoints_dir: Path, wishes: Sequence[Wish]) -> dict[int, list[bytes]]:
     """The pictures of each wish by its number, as a message shows them."""
-    engine = LocalEngine(checkpoints_dir=checkpoints_dir, default="tiny")
+    engine = LocalEngine(checkpoints_dir=checkpoints_dir, default="tiny", hardware=api.Hardware(dtype="float32"))
     await engine.start()
     try:
         await engine.wait_ready()
