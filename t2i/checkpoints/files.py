@@ -21,7 +21,8 @@ from t2i.checkpoints.transfer import Meter, Tell, sha256, silent, total_size
 
 MANIFEST = "t2i.json"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-_TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
+_SMALL_SUFFIXES = (".json", ".txt", ".model", ".md", ".webp")
+"""Of configs, vocabularies, cards and reference pictures."""
 _TAIL_BYTES = 64 * 2**10
 _VARIANT = re.compile(r"(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors$")
 
@@ -135,7 +136,7 @@ def list_files(path: Path) -> dict[str, Path]:
 
 def loadable_files(folder: Path) -> dict[str, Path]:
     """What of a diffusers folder is needed to load it, by relative name: no pickles, no second variant, no pictures."""
-    files = {name: file for name, file in list_files(folder).items() if file.suffix in _TEXT_SUFFIXES}
+    files = {name: file for name, file in list_files(folder).items() if file.suffix in _SMALL_SUFFIXES}
     for part in sorted({file.parent for file in folder.glob("*/*.safetensors")}):
         files |= {file.relative_to(folder).as_posix(): file for file in weight_files(part)}
     return {name: file for name, file in files.items() if not name.endswith(".bin.index.json")}
