@@ -21,8 +21,7 @@ from t2i.checkpoints.transfer import Meter, Tell, sha256, silent, total_size
 
 MANIFEST = "t2i.json"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-_SMALL_SUFFIXES = (".json", ".txt", ".model", ".md", ".webp")
-"""Of configs, vocabularies, cards and reference pictures."""
+_TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
 _TAIL_BYTES = 64 * 2**10
 _VARIANT = re.compile(r"(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors$")
 
@@ -135,8 +134,11 @@ def list_files(path: Path) -> dict[str, Path]:
 
 
 def loadable_files(folder: Path) -> dict[str, Path]:
-    """What of a diffusers folder is needed to load it, by relative name: no pickles, no second variant, no pictures."""
-    files = {name: file for name, file in list_files(folder).items() if file.suffix in _SMALL_SUFFIXES}
+    """What of a diffusers folder is needed to load it, by relative name: no pickles, no second variant."""
+    files = {name: file for name, file in list_files(folder).items() if file.suffix in _TEXT_SUFFIXES}
+    pictures = folder / "references" / "pictures.webp"  # a cascade draws after them
+    if pictures.is_file():
+        files[pictures.relative_to(folder).as_posix()] = pictures
     for part in sorted({file.parent for file in folder.glob("*/*.safetensors")}):
         files |= {file.relative_to(folder).as_posix(): file for file in weight_files(part)}
     return {name: file for name, file in files.items() if not name.endswith(".bin.index.json")}
