@@ -20,6 +20,8 @@ from t2i.api import MAX_GUIDANCE_SCALE, MAX_SIDE, MAX_STEPS, SAMPLERS, Checkpoin
 from t2i.checkpoints.transfer import Meter, Tell, sha256, silent, total_size
 
 MANIFEST = "t2i.json"
+REFERENCE_PICTURES = "references/pictures.webp"
+"""What a cascade draws after."""
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _TEXT_SUFFIXES = (".json", ".txt", ".model", ".md")
 _TAIL_BYTES = 64 * 2**10
@@ -136,9 +138,8 @@ def list_files(path: Path) -> dict[str, Path]:
 def loadable_files(folder: Path) -> dict[str, Path]:
     """What of a diffusers folder is needed to load it, by relative name: no pickles, no second variant."""
     files = {name: file for name, file in list_files(folder).items() if file.suffix in _TEXT_SUFFIXES}
-    pictures = folder / "references" / "pictures.webp"  # a cascade draws after them
-    if pictures.is_file():
-        files[pictures.relative_to(folder).as_posix()] = pictures
+    if (pictures := folder / REFERENCE_PICTURES).is_file():
+        files[REFERENCE_PICTURES] = pictures
     for part in sorted({file.parent for file in folder.glob("*/*.safetensors")}):
         files |= {file.relative_to(folder).as_posix(): file for file in weight_files(part)}
     return {name: file for name, file in files.items() if not name.endswith(".bin.index.json")}

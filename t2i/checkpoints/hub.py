@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from t2i.api import CheckpointError
 from t2i.checkpoints.detect import detect
-from t2i.checkpoints.files import require_space, variant
+from t2i.checkpoints.files import REFERENCE_PICTURES, require_space, variant
 from t2i.checkpoints.transfer import Tell, silent
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
@@ -58,7 +58,7 @@ def wanted_files(sizes: Mapping[str, int], repository: str) -> list[str]:
             continue
         if path.suffix == ".safetensors":
             weights[path.parts[0]][variant(Path(name))].append(name)
-        elif path.suffix in _TEXT_SUFFIXES and not name.endswith(".bin.index.json"):
+        elif name == REFERENCE_PICTURES or (path.suffix in _TEXT_SUFFIXES and not name.endswith(".bin.index.json")):
             kept.append(name)
     for variants in weights.values():
         kept += variants.get("") or variants.get("fp16") or next(iter(variants.values()))
