@@ -123,6 +123,8 @@ class Cascade:
             small = self._base.size
             made = [self.collage(request.prompt, seed) for seed in seeds]
             latents = torch.stack([torch.full((CHANNELS, small, small), -1.0) if c is None else c for c in made])
+            # What a tile shows goes on beyond its edges, so they go through its middle.
+            latents = latents.roll((small // 2, small // 2), (2, 3)) if request.tile else latents
             latents = latents.to(self.device)
         return None if latents is None else Start(latents, condition=latents if self._base.sees_collages else None)
 

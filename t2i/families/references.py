@@ -115,7 +115,7 @@ class References:
     def find(self, noun: str, *, as_face: bool = False) -> list[int]:
         """Pictures of a thing, the best first and others nearly as good; none where there is nothing like it."""
         words = set((noun.rsplit(" of ", 1)[-1]).split())
-        likeness = (self._vectors @ self._encode([noun])[0].float().cpu()).numpy().copy()
+        likeness = (self._vectors @ self._encode([noun])[0].float().cpu()).float().numpy().copy()
         most = likeness.max()
         for number, entry in enumerate(self._entries):
             if entry.is_called(noun):

@@ -67,7 +67,7 @@ def test_opposite_edges_of_the_embedded_checkpoints_tile_continue_each_other() -
             assert across[:, 0].std() > 10  # something crosses the edge
             # The network draws in patches, between which colours always jump a little: the edge is one such place.
             inside = [jump(across[:, column], across[:, column - 1]) for column in range(PATCH, 256, PATCH)]
-            assert jump(across[:, 0], across[:, -1]) < 4 * np.mean(inside)
+            assert jump(across[:, 0], across[:, -1]) < 3 * np.max(inside)
             half = across[:, 100:]  # cut off, it has an edge that nothing continues
             assert jump(half[:, 0], half[:, -1]) > 10 * np.mean(inside)
 
