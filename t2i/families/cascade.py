@@ -24,11 +24,11 @@ from t2i.diffusion.plan import SAMPLER_NAMES, Prediction, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
-from t2i.families.collage import Pixels
+from t2i.families.collage import Pixels, bent
 from t2i.families.cpu import RowShares, quicken
 from t2i.families.model import Rows, Stage, Start, TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
-from t2i.families.planning import guidance_for, plan_for
+from t2i.families.planning import guidance_for, plan_for, strength_for
 from t2i.families.references import References
 from t2i.families.text import TextEncoder
 
@@ -114,19 +114,31 @@ class Cascade:
         small = np.asarray(picture.convert("RGBA").convert("RGBa").resize((side, side), Image.Resampling.LANCZOS))
         latents = _to_latents(small)[None].to(self.device)
         kept = None if mask is None else mask_to_latents(mask, stage.shape).to(self.device)
-        return Start(latents, kept, latents if self._base.sees_collages else None)
+        if not self._base.sees_collages:
+            return Start(latents, kept)
+        # The network keeps what it sees, so it sees nothing where it is to draw anew.
+        return Start(
+            latents, kept, latents if kept is None else torch.lerp(latents, torch.full_like(latents, -1), kept)
+        )
 
     def begin(self, request: GenerationRequest, latents: Tensor | None, seeds: list[int]) -> Start | None:
-        """A request without a picture or latents starts from a collage of what its prompt names. The network sees what
-        it starts from all the way."""
-        if latents is None and self._base.sees_collages:
-            small = self._base.size
-            made = [self.collage(request.prompt, seed) for seed in seeds]
-            latents = torch.stack([torch.full((CHANNELS, small, small), -1.0) if c is None else c for c in made])
-            # What a tile shows goes on beyond its edges, so they go through its middle.
-            latents = latents.roll((small // 2, small // 2), (2, 3)) if request.tile else latents
-            latents = latents.to(self.device)
-        return None if latents is None else Start(latents, condition=latents if self._base.sees_collages else None)
+        """The network sees what it starts from all the way: a collage of what the prompt names or, for a variation, the
+        picture turned and scaled a little, as every seed has it."""
+        if not self._base.sees_collages:
+            return None if latents is None else Start(latents)
+        if latents is not None:
+            if strength_for(request) > 0:
+                pictures = _to_pixels(latents.expand(len(seeds), -1, -1, -1))
+                turned = [bent(one, np.random.default_rng(seed)) for one, seed in zip(pictures, seeds, strict=True)]
+                latents = torch.stack([_to_latents(one) for one in turned]).to(self.device)
+            return Start(latents, condition=latents)
+        small = self._base.size
+        made = [self.collage(request.prompt, seed) for seed in seeds]
+        collages = torch.stack([torch.full((CHANNELS, small, small), -1.0) if c is None else c for c in made])
+        # What a tile shows goes on beyond its edges, so they go through its middle.
+        collages = collages.roll((small // 2, small // 2), (2, 3)) if request.tile else collages
+        collages = collages.to(self.device)
+        return Start(collages, condition=collages)
 
     def collage(self, prompt: str, seed: int) -> Tensor | None:
         """Latents [4, h, w] of what a prompt names, by the checkpoint's reference pictures; None when it has none."""
@@ -152,12 +164,7 @@ class Cascade:
 
     def decode(self, latents: Tensor, *, tile: bool = False) -> list[Image.Image]:
         """RGBA pictures from clean latents [n, 4, h, w], which are pixels: what tiles already does."""
-        pixels = ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        # A drawn colour may exceed its alpha by a little; a premultiplied one never does.
-        pixels = torch.minimum(pixels, pixels[:, 3:])
-        pixels = torch.where(pixels[:, 3:] < FAINT, 0, pixels)
-        arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return [Image.fromarray(array, "RGBa").convert("RGBA") for array in arrays]
+        return [Image.fromarray(pixels, "RGBa").convert("RGBA") for pixels in _to_pixels(latents)]
 
     def preview(self, latents: Tensor) -> list[Image.Image]:
         return self.decode(latents)
@@ -223,6 +230,15 @@ def read_index(folder: Path) -> dict[str, Any]:
 def _to_latents(pixels: Pixels) -> Tensor:
     """Premultiplied RGBA [h, w, 4] uint8 as latents [4, h, w]."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _to_pixels(latents: Tensor) -> Pixels:
+    """The inverse for several, [n, h, w, 4]."""
+    pixels = ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    # A drawn colour may exceed its alpha by a little; a premultiplied one never does.
+    pixels = torch.minimum(pixels, pixels[:, 3:])
+    pixels = torch.where(pixels[:, 3:] < FAINT, 0, pixels)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def _verify(folder: Path, index: dict[str, Any]) -> None:

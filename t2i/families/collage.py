@@ -195,6 +195,18 @@ def place(canvas: Pixels, pixels: Pixels, box: Box) -> None:
     region[:] = np.clip(upper + region * (1 - upper[..., 3:] / 255), 0, 255).astype(np.uint8)
 
 
+def bent(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Turned by up to 12 degrees, sheared and scaled a little."""
+    size = len(pixels)
+    angle, shear = rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12)
+    sx, sy = rng.uniform(0.9, 1.15, 2)
+    matrix = np.array([[np.cos(angle) * sx, -np.sin(angle) + shear], [np.sin(angle), np.cos(angle) * sy]])
+    offset = (size / 2) * (1 - matrix.sum(1))
+    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
+    image = Image.fromarray(np.ascontiguousarray(pixels), "RGBa")
+    return np.asarray(image.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+
+
 def jittered(box: Box, rng: np.random.Generator, *, shift: float, scale: float) -> Box:
     """The box moved by up to `shift` of the canvas and scaled by up to `scale` about its middle."""
     dx, dy = rng.uniform(-shift, shift, 2)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from t2i.families import collage
-from t2i.families.collage import COLOUR_WORDS, EYEWEAR, HEADWEAR, WHOLE, Box, Layer, Pixels, jittered
+from t2i.families.collage import COLOUR_WORDS, EYEWEAR, HEADWEAR, WHOLE, Box, Layer, Pixels, bent, jittered
 from t2i.training.captions import Captioned, open_picture, read_folder
 
 TINTS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "black", "white", "brown", "gold")
@@ -221,7 +221,7 @@ class Composer:
         if art.by_others and rng.random() < 0.55:
             pixels = art.by_others[rng.integers(len(art.by_others))]
         else:
-            pixels = _bent(art.pixels, rng)
+            pixels = bent(art.pixels, rng)
         rough = replace(
             piece,
             box=jittered(piece.box, rng, shift=0.03, scale=0.08),
@@ -253,18 +253,6 @@ def _draw(pieces: Sequence[tuple[Piece, Pixels]], size: int) -> Pixels:
     """One picture of these pieces, each with the pixels to draw it by."""
     layers = (Layer(pixels, one.colour, one.box, one.worn, one.flipped) for one, pixels in pieces)
     return collage.compose(layers, size)
-
-
-def _bent(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Turned by up to 12 degrees, sheared and scaled a little: no copy of what is to be drawn."""
-    size = len(pixels)
-    angle, shear = rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12)
-    sx, sy = rng.uniform(0.9, 1.15, 2)
-    matrix = np.array([[np.cos(angle) * sx, -np.sin(angle) + shear], [np.sin(angle), np.cos(angle) * sy]])
-    offset = (size / 2) * (1 - matrix.sum(1))
-    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
-    image = Image.fromarray(np.ascontiguousarray(pixels), "RGBa")
-    return np.asarray(image.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
 
 
 def _to_network(pictures: list[Pixels]) -> npt.NDArray[np.float32]:
