@@ -287,8 +287,8 @@ class LocalEngine(Engine):
             raise EngineError(problem, code="unavailable", retryable=True)
         assert self._worker is not None
         events = self._errands[errand.request_id] = asyncio.Queue()
-        self._worker.send(errand)
         try:
+            self._worker.send(errand)
             while True:
                 event = await events.get()
                 if isinstance(event, EngineCrashed):
