@@ -24,7 +24,7 @@ from t2i.diffusion.plan import SAMPLER_NAMES, Prediction, build_plan
 from t2i.diffusion.schedule import flow_schedule
 from t2i.families.autoencoder import mask_to_latents
 from t2i.families.circular import circular
-from t2i.families.collage import Pixels, bent
+from t2i.families.collage import Box, Layer, Pixels, bent, compose
 from t2i.families.cpu import RowShares, quicken
 from t2i.families.model import Rows, Stage, Start, TextStates
 from t2i.families.networks import CHANNELS, BaseDenoiser, Upsampler
@@ -129,7 +129,7 @@ class Cascade:
         if latents is not None:
             if strength_for(request) > 0:
                 pictures = _to_pixels(latents.expand(len(seeds), -1, -1, -1))
-                turned = [bent(one, np.random.default_rng(seed)) for one, seed in zip(pictures, seeds, strict=True)]
+                turned = [_turned(one, seed) for one, seed in zip(pictures, seeds, strict=True)]
                 latents = torch.stack([_to_latents(one) for one in turned]).to(self.device)
             return Start(latents, condition=latents)
         small = self._base.size
@@ -230,6 +230,12 @@ def read_index(folder: Path) -> dict[str, Any]:
 def _to_latents(pixels: Pixels) -> Tensor:
     """Premultiplied RGBA [h, w, 4] uint8 as latents [4, h, w]."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _turned(pixels: Pixels, seed: int) -> Pixels:
+    """A picture bent as the seed has it, a little smaller so that its corners stay inside."""
+    layer = Layer(bent(pixels, np.random.default_rng(seed)), box=Box(0.04, 0.04, 0.92))
+    return compose([layer], len(pixels))
 
 
 def _to_pixels(latents: Tensor) -> Pixels:
