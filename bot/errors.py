@@ -97,3 +97,11 @@ class DiscordUnreachable(UserFacingError):
 
 class PicturesNotSaved(UserFacingError):
     """The pictures were drawn, but the disk did not take them."""
+
+
+class CaseNotFound(UserFacingError):
+    """The case behind a button is gone."""
+
+
+class Restricted(UserFacingError):
+    """A moderator took the right to draw here from this person, for a while or for good."""

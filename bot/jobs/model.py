@@ -10,6 +10,8 @@ from bot.prompt.options import JobOptions
 
 
 class JobState(StrEnum):
+    HELD = "held"
+    """A moderator has to say first whether it may be drawn."""
     QUEUED = "queued"
     RUNNING = "running"
     RENDERED = "rendered"
@@ -37,6 +39,21 @@ class JobKind(StrEnum):
     VARIATION = "variation"
     REROLL = "reroll"
     UPSCALE = "upscale"
+
+
+class Showing(StrEnum):
+    """How the job's message shows a finished picture."""
+
+    PLAIN = "plain"
+    SPOILER = "spoiler"
+    HELD = "held"
+    """Not at all, until a moderator says so."""
+    REMOVED = "removed"
+    """Not any more, or never."""
+
+    @property
+    def seen(self) -> bool:
+        return self in (Showing.PLAIN, Showing.SPOILER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,11 @@ class StoredImage:
     height: int
     sha256: str
     latents_sha256: str
+    showing: Showing = Showing.PLAIN
+    score: float | None = None
+    """How explicit the classifier finds it, 0 to 1; None where nobody judged it."""
+    phash: str | None = None
+    """Perceptual hash, 64 bits in hex."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 # Named constraints, because SQLite's batch migrations can only drop what has a name.
 metadata = MetaData(
@@ -44,6 +45,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _serial() -> TypeEngine[int]:
+    """SQLite numbers rows by itself for INTEGER only."""
+    return BigInteger().with_variant(Integer, "sqlite")
 
 
 users = Table(
@@ -184,4 +190,163 @@ images = Table(
     Column("height", Integer, nullable=False),
     Column("sha256", String(64), nullable=False, index=True),
     Column("latents_sha256", String(64), nullable=False, index=True),
+    Column("showing", String(20), nullable=False, server_default=text("'plain'")),  # bot.jobs.model.Showing
+    Column("score", Float),  # how explicit the classifier finds it, 0 to 1; NULL where nobody judged it
+    Column("phash", String(16)),  # perceptual hash, 64 bits in hex
 )
+
+# --- moderation ---------------------------------------------------------------------------------------------------
+
+# What a server's managers set; the defaults of bot.moderation.policy, where it has no row or a column is NULL.
+moderation = Table(
+    "moderation",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("review_channel_id", BigInteger),
+    Column("hide_after_reports", Integer),  # people who reported a picture until it is hidden pending review
+    Column("spoiler_at", Float),  # scores from which pictures are spoilered, held and blocked outside age-restricted
+    Column("hold_at", Float),  # channels
+    Column("block_at", Float),
+    Column("unjudged_accepted", Text),  # the words in which a manager accepted pictures that nothing judged
+    Column("retention_days", Integer),
+    Column("terms", Text),
+    Column("terms_version", Integer, nullable=False, server_default=text("0")),
+)
+
+moderator_roles = Table(
+    "moderator_roles",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("role_id", BigInteger, primary_key=True, autoincrement=False),
+)
+
+terms_accepted = Table(
+    "terms_accepted",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("accepted_at", UtcDateTime, nullable=False),
+)
+
+prompt_rules = Table(
+    "prompt_rules",
+    metadata,
+    Column("id", _serial(), primary_key=True),
+    Column("guild_id", BigInteger, nullable=False, index=True),
+    Column("kind", String(20), nullable=False),  # literal, regex
+    Column("pattern", Text, nullable=False),
+    Column("action", String(20), nullable=False),  # block, hold, warn
+    Column("created_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Something a moderator decides once: a prompt or a picture that was held, a report, an appeal.
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", _serial(), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("guild_id", BigInteger, nullable=False),
+    Column("job_id", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("jobs.id", ondelete="SET NULL")),
+    Column("index", Integer),  # of the picture; NULL for the whole job
+    Column("user_id", BigInteger, nullable=False),  # whose job it is
+    Column("reason", Text, nullable=False),
+    Column("score", Float),
+    Column("appeal_of", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("cases.id"), unique=True),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("decision", String(20)),
+    Column("decided_by", BigInteger),
+    Column("decided_at", UtcDateTime),
+    Column("note", Text),  # what the author is told
+    Column("channel_id", BigInteger),  # where its message is, or is about to be
+    Column("posting_at", UtcDateTime),  # since when its message may have been sent
+    Column("message_id", BigInteger),
+    Column("shown_at", UtcDateTime),  # when the message came to say how it stands; NULL when it must be edited
+    sqlite_autoincrement=True,  # buttons name cases by id
+)
+Index("ix_cases_job_id", cases.c.job_id)
+Index("ix_cases_guild_id", cases.c.guild_id, cases.c.id)
+Index(
+    "ix_cases_unshown",
+    cases.c.id,
+    sqlite_where=text("shown_at IS NULL"),
+    postgresql_where=text("shown_at IS NULL"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("case_id", ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("reported_at", UtcDateTime, nullable=False),
+)
+
+# Who may not draw in a server, until when; for good where that is NULL.
+restrictions = Table(
+    "restrictions",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", UtcDateTime),
+    Column("reason", Text, nullable=False),
+    Column("case_id", BigInteger),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# Perceptual hashes of pictures that a server's moderators removed, and of their mirrored and cropped selves.
+removed_hashes = Table(
+    "removed_hashes",
+    metadata,
+    Column("case_id", ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("guild_id", BigInteger, nullable=False, index=True),
+    Column("phash", String(16), nullable=False),
+)
+
+# Direct messages that people are owed.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", _serial(), primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("case_id", ForeignKey("cases.id", ondelete="CASCADE")),
+    Column("content", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("sent_at", UtcDateTime),  # or given up
+    sqlite_autoincrement=True,  # nonces are made of the id
+)
+Index(
+    "ix_notices_unsent",
+    notices.c.id,
+    sqlite_where=text("sent_at IS NULL"),
+    postgresql_where=text("sent_at IS NULL"),
+)
+
+# The audit log names people by these; whoever is forgotten here is nobody there.
+pseudonyms = Table(
+    "pseudonyms",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("pseudonym", String(32), nullable=False, unique=True),
+)
+
+# Append-only: triggers of the database refuse everything but INSERT, and every row holds the hash of the one before.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _serial(), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("guild_id", BigInteger, nullable=False),  # bot.jobs.closures.EVERYWHERE for what concerns all
+    Column("actor", String(32), nullable=False),  # a pseudonym
+    Column("act", String(50), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("before", Text),  # JSON
+    Column("after", Text),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+Index("ix_audit_guild_id", audit.c.guild_id, audit.c.id)

@@ -1,5 +1,6 @@
 """A job's one message, as a pure function of the job at one moment.
 
+held       that a moderator has to look          Cancel
 queued     position                              Cancel
 running    bar, percent, step i of n, preview    Cancel
 done       the pictures, facts                   U1-U4, V1-V4, Reroll, Info, Delete
@@ -24,6 +25,7 @@ from bot.views.buttons import JobButton, Press, Verb
 from t2i.api import CheckpointInfo
 
 ACCENTS = {
+    JobState.HELD: 0xF0B232,
     JobState.QUEUED: 0x80848E,
     JobState.RUNNING: 0x3B82F6,
     JobState.RENDERED: 0x3B82F6,
@@ -49,6 +51,8 @@ def render(
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=ACCENTS[snapshot.job.state])
     body.add_item(ui.TextDisplay(_heading(snapshot)))
     match snapshot.job.state:
+        case JobState.HELD:
+            files = _held(body, snapshot)
         case JobState.QUEUED:
             files = _waiting(body, snapshot)
         case JobState.RUNNING | JobState.RENDERED:
@@ -67,6 +71,12 @@ def _heading(snapshot: JobSnapshot) -> str:
     heading = f"**{text.quoted(job.options.prompt)}** — <@{job.user_id}>"
     origin = text.origin(job)
     return f"{heading}\n-# {origin}" if origin else heading
+
+
+def _held(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]:
+    body.add_item(ui.TextDisplay("🔎 A moderator has to look at this prompt before it is drawn."))
+    body.add_item(_row(JobButton(Press(Verb.CANCEL, snapshot.job.id))))
+    return []
 
 
 def _waiting(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]:

@@ -1,0 +1,124 @@
+"""Cases: what moderators decide, one row each, and every decision made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.errors import CaseNotFound
+from bot.storage import tables
+
+_cases = tables.cases
+
+
+class CaseKind(StrEnum):
+    PROMPT = "prompt"
+    """A rule holds the prompt; the job is HELD until this is decided."""
+    PICTURE = "picture"
+    """The classifier or the blocklist holds a picture."""
+    REPORT = "report"
+    """Members reported a job or a picture."""
+    APPEAL = "appeal"
+    """The author asks to look at another case again."""
+
+
+class CaseState(StrEnum):
+    OPEN = "open"
+    DECIDED = "decided"
+    VOID = "void"
+    """There is nothing left to decide: the job was cancelled, deleted or erased."""
+
+
+class Decision(StrEnum):
+    APPROVE = "approve"
+    SPOILER = "spoiler"
+    REMOVE = "remove"
+    TIME_OUT = "time-out"
+    """Remove, and the author may not draw here for a while."""
+    BAN = "ban"
+    """Remove, and the author may not draw here any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    id: int
+    kind: CaseKind
+    state: CaseState
+    guild_id: int
+    job_id: int | None
+    index: int | None
+    """Of the picture it is about; None for the whole job."""
+    user_id: int
+    """The author."""
+    reason: str
+    score: float | None
+    appeal_of: int | None
+    opened_at: datetime
+    decision: Decision | None
+    decided_by: int | None
+    decided_at: datetime | None
+    note: str | None
+    channel_id: int | None
+    message_id: int | None
+
+
+async def open_case(
+    connection: AsyncConnection,
+    kind: CaseKind,
+    *,
+    guild_id: int,
+    user_id: int,
+    reason: str,
+    job_id: int | None = None,
+    index: int | None = None,
+    score: float | None = None,
+    appeal_of: int | None = None,
+) -> int:
+    """Write a case down in the transaction that makes it one; its message follows by itself. Returns its id."""
+    row = _cases.insert().values(
+        kind=kind,
+        state=CaseState.OPEN,
+        guild_id=guild_id,
+        job_id=job_id,
+        index=index,
+        user_id=user_id,
+        reason=reason,
+        score=score,
+        appeal_of=appeal_of,
+        opened_at=datetime.now(UTC),
+    )
+    return int((await connection.execute(row.returning(_cases.c.id))).scalar_one())
+
+
+async def get_case(connection: AsyncConnection, case_id: int) -> Case:
+    """Raises CaseNotFound."""
+    row = (await connection.execute(select(_cases).where(_cases.c.id == case_id))).one_or_none()
+    if row is None:
+        raise CaseNotFound("That case is gone.")
+    return case_of(row)
+
+
+def case_of(row: Row[tuple[object, ...]]) -> Case:
+    return Case(
+        id=row.id,
+        kind=CaseKind(row.kind),
+        state=CaseState(row.state),
+        guild_id=row.guild_id,
+        job_id=row.job_id,
+        index=row.index,
+        user_id=row.user_id,
+        reason=row.reason,
+        score=row.score,
+        appeal_of=row.appeal_of,
+        opened_at=row.opened_at,
+        decision=None if row.decision is None else Decision(row.decision),
+        decided_by=row.decided_by,
+        decided_at=row.decided_at,
+        note=row.note,
+        channel_id=row.channel_id,
+        message_id=row.message_id,
+    )
