@@ -109,7 +109,7 @@ def case_of(row: Row[tuple[object, ...]]) -> Case:
         state=CaseState(row.state),
         guild_id=row.guild_id,
         job_id=row.job_id,
-        index=row.index,
+        index=row._mapping["index"],  # a row is a tuple, which has an `index` of its own
         user_id=row.user_id,
         reason=row.reason,
         score=row.score,
