@@ -105,3 +105,25 @@ class CaseNotFound(UserFacingError):
 
 class Restricted(UserFacingError):
     """A moderator took the right to draw here from this person, for a while or for good."""
+
+
+class CaseDecided(UserFacingError):
+    """Somebody else has decided a case, or there is nothing left to decide; nothing was changed."""
+
+
+class ReportRefused(UserFacingError):
+    """A report that would change nothing."""
+
+
+class AppealRefused(UserFacingError):
+    """There is no decision that this person could still appeal."""
+
+
+class TermsNotAccepted(UserFacingError):
+    """The server has terms that this person has to accept first; whoever reports it shows them with a button."""
+
+    def __init__(self, guild_id: int, terms: str, version: int) -> None:
+        super().__init__("This server asks you to accept its terms before you draw.")
+        self.guild_id = guild_id
+        self.terms = terms
+        self.version = version
