@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ from bot.jobs.shelving import Shelving
 from bot.jobs.switching import Switching
 from bot.lag import watched_loop
 from bot.moderation.rules import PromptRules
+from bot.moderation.servers import Servers
 from bot.settings import Settings
 from bot.storage.images import ImageStore
 from bot.storage.lock import exclusive
@@ -77,6 +79,8 @@ async def run(settings: Settings, token: str) -> None:
             await dispatcher.start()
             stack.push_async_callback(dispatcher.stop, GRACE)
             await stack.enter_async_context(watched_loop())
+            # What lives as long as the bot need not be looked through by every collection, which holds up everybody.
+            gc.freeze()
             await _until(stop, bot.connect())
         log.info("Stopping: jobs all but done get %g s, the others keep their place.", GRACE)
 
@@ -133,6 +137,7 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
         ),
         shelving=shelving,
         samples=Samples(engine, measures, settings.data_dir / "samples"),
+        servers=Servers(database),
     )
     return dispatcher
 

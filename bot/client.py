@@ -22,11 +22,13 @@ from bot.jobs.quota import Quotas
 from bot.jobs.samples import Samples
 from bot.jobs.service import JobService
 from bot.jobs.shelving import Shelving
+from bot.moderation.servers import Servers
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = tuple(
-    f"bot.commands.{area}" for area in ("errors", "imagine", "checkpoint", "lora", "buttons", "queue", "usage", "help")
+    f"bot.commands.{area}"
+    for area in ("errors", "imagine", "checkpoint", "lora", "buttons", "queue", "usage", "help", "terms")
 )
 
 
@@ -41,6 +43,7 @@ class ImagineBot(commands.Bot):
     changing: Changing
     shelving: Shelving
     samples: Samples
+    servers: Servers
 
     def __init__(self, data_dir: Path) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
@@ -68,10 +71,12 @@ class ImagineBot(commands.Bot):
         changing: Changing,
         shelving: Shelving,
         samples: Samples,
+        servers: Servers,
     ) -> None:
         """Give the extensions what they work with; to be called before `login`."""
         self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
         self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
+        self.servers = servers
 
     async def setup_hook(self) -> None:
         for extension in EXTENSIONS:

@@ -123,7 +123,6 @@ class TermsNotAccepted(UserFacingError):
     """The server has terms that this person has to accept first; whoever reports it shows them with a button."""
 
     def __init__(self, guild_id: int, terms: str, version: int) -> None:
-        super().__init__("This server asks you to accept its terms before you draw.")
+        super().__init__(f"This server asks you to accept its terms before you draw.\n\n{terms}")
         self.guild_id = guild_id
-        self.terms = terms
         self.version = version

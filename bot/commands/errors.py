@@ -10,7 +10,8 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.errors import UserFacingError
+from bot.errors import TermsNotAccepted, UserFacingError
+from bot.views import terms as terms_view
 from t2i.api import T2IError
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ async def report(interaction: discord.Interaction, error: Exception) -> None:
     The order, first match wins:
 
     1. What discord.py wrapped around an error raised in a command is taken off.
-    2. UserFacingError and T2IError were written for people: their text goes out as it is.
+    2. UserFacingError and T2IError were written for people: their text goes out as it is; with terms that were not
+       accepted goes the button that accepts them.
     3. The checks of discord.py: a missing permission, a command used outside a server.
     4. A command that Discord knows in an older form than this process.
     5. Discord no longer knows the interaction (the 3 seconds were over): nobody can be told, so it is only logged.
@@ -36,7 +38,8 @@ async def report(interaction: discord.Interaction, error: Exception) -> None:
     if isinstance(error, discord.NotFound) and error.code == UNKNOWN_INTERACTION:
         log.warning("Interaction %d was answered too late.", interaction.id)
         return
-    await _say(interaction, _sentence(error))
+    view = terms_view.ask(error) if isinstance(error, TermsNotAccepted) else None
+    await _say(interaction, _sentence(error), view)
 
 
 def _sentence(error: Exception) -> str:
@@ -62,14 +65,15 @@ def _permission_name(name: str) -> str:
     return "Manage Server" if name == "manage_guild" else name.replace("_", " ").title()
 
 
-async def _say(interaction: discord.Interaction, sentence: str) -> None:
+async def _say(interaction: discord.Interaction, sentence: str, view: discord.ui.View | None) -> None:
+    shown = discord.utils.MISSING if view is None else view
     try:
         if not interaction.response.is_done():
-            await interaction.response.send_message(sentence, ephemeral=True)
+            await interaction.response.send_message(sentence, view=shown, ephemeral=True)
             return
         if interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
             await interaction.delete_original_response()  # the public "thinking…", which would swallow a private note
-        await interaction.followup.send(sentence, ephemeral=True)
+        await interaction.followup.send(sentence, view=shown, ephemeral=True)
     except (discord.HTTPException, aiohttp.ClientError, OSError) as failure:
         log.warning("Interaction %d could not be told %r: %s", interaction.id, sentence, failure)
 

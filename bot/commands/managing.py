@@ -26,7 +26,7 @@ class Managing:
         """The server. Raises NotAllowed for others than its managers."""
         if interaction.guild_id is None:
             raise NotAllowed("This works in servers only.")
-        if not interaction.permissions.manage_guild and not await self._named(interaction, command):
+        if not interaction.permissions.manage_guild and not await self.named(interaction, command):
             raise NotAllowed("You need the permission Manage Server for that.")
         return interaction.guild_id
 
@@ -40,7 +40,7 @@ class Managing:
     async def is_owner(self, interaction: discord.Interaction) -> bool:
         return await self._bot.is_owner(interaction.user)
 
-    async def _named(self, interaction: discord.Interaction, command: str) -> bool:
+    async def named(self, interaction: discord.Interaction, command: str) -> bool:
         """Whether the server's settings for the command name this member or one of their roles."""
         member = interaction.user
         if not isinstance(member, discord.Member) or self._bot.application_id is None:

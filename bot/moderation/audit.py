@@ -34,7 +34,7 @@ class Deed:
     act: str
     """area.verb, such as "case.decide" or "queue.pause"."""
     subject: str
-    """What it was done to, such as "case 12", "job 5" or, from `person`, the pseudonym of somebody."""
+    """What it was done to, such as "case 12", "job 5" or somebody as `person` names them."""
     before: Any = None
     after: Any = None
 
@@ -71,6 +71,11 @@ async def pseudonym(connection: AsyncConnection, database: Database, user_id: in
     known = await connection.scalar(select(_pseudonyms.c.pseudonym).where(_pseudonyms.c.user_id == user_id))
     assert known is not None
     return str(known)
+
+
+async def person(connection: AsyncConnection, database: Database, user_id: int) -> str:
+    """Somebody as the subject of a deed."""
+    return f"person {await pseudonym(connection, database, user_id)}"
 
 
 async def forget(connection: AsyncConnection, user_id: int) -> None:

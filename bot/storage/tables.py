@@ -143,6 +143,7 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("shown_at", UtcDateTime),
+    Column("revision", Integer, nullable=False, server_default=text("0")),  # of what its message is to show
     Column("error", Text),
     Column("seconds", Float),
     sqlite_autoincrement=True,  # buttons name jobs by id, so an id is never used again
@@ -191,6 +192,7 @@ images = Table(
     Column("sha256", String(64), nullable=False, index=True),
     Column("latents_sha256", String(64), nullable=False, index=True),
     Column("showing", String(20), nullable=False, server_default=text("'plain'")),  # bot.jobs.model.Showing
+    Column("note", Text),  # why it is not shown, or not as it is
     Column("score", Float),  # how explicit the classifier finds it, 0 to 1; NULL where nobody judged it
     Column("phash", String(16)),  # perceptual hash, 64 bits in hex
 )
@@ -264,6 +266,8 @@ cases = Table(
     Column("posting_at", UtcDateTime),  # since when its message may have been sent
     Column("message_id", BigInteger),
     Column("shown_at", UtcDateTime),  # when the message came to say how it stands; NULL when it must be edited
+    Column("revision", Integer, nullable=False, server_default=text("0")),  # of what the message is to say
+    Column("before", Text),  # how the pictures it hid or removed were shown until then: JSON, by index
     sqlite_autoincrement=True,  # buttons name cases by id
 )
 Index("ix_cases_job_id", cases.c.job_id)
@@ -323,6 +327,23 @@ Index(
     notices.c.id,
     sqlite_where=text("sent_at IS NULL"),
     postgresql_where=text("sent_at IS NULL"),
+)
+
+# People who asked to be forgotten: everything of theirs is gone but the charges of that day, which hold until it ends.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
+
+# Messages of jobs that were erased; a row goes once Discord has deleted its message, or never will.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
 )
 
 # The audit log names people by these; whoever is forgotten here is nobody there.

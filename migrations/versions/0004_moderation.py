@@ -29,7 +29,9 @@ REFUSE = {
 
 
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("images", sa.Column("showing", sa.String(20), server_default=sa.text("'plain'"), nullable=False))
+    op.add_column("images", sa.Column("note", sa.Text()))
     op.add_column("images", sa.Column("score", sa.Float()))
     op.add_column("images", sa.Column("phash", sa.String(16)))
     op.create_table(
@@ -93,6 +95,8 @@ def upgrade() -> None:
         sa.Column("posting_at", moment),
         sa.Column("message_id", sa.BigInteger()),
         sa.Column("shown_at", moment),
+        sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("before", sa.Text()),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_cases_job_id", ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["appeal_of"], ["cases.id"], name="fk_cases_appeal_of"),
         sa.PrimaryKeyConstraint("id", name="pk_cases"),
@@ -141,6 +145,19 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "erasures",
+        sa.Column("user_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("asked_at", moment, nullable=False),
+        sa.PrimaryKeyConstraint("user_id", name="pk_erasures"),
+    )
+    op.create_table(
+        "deletions",
+        sa.Column("message_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("channel_id", sa.BigInteger(), nullable=False),
+        sa.Column("asked_at", moment, nullable=False),
+        sa.PrimaryKeyConstraint("message_id", name="pk_deletions"),
+    )
+    op.create_table(
         "pseudonyms",
         sa.Column("user_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("pseudonym", sa.String(32), nullable=False),
@@ -176,6 +193,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("audit")
     op.drop_table("pseudonyms")
+    op.drop_table("deletions")
+    op.drop_table("erasures")
     op.drop_table("notices")
     op.drop_table("removed_hashes")
     op.drop_table("restrictions")
@@ -187,5 +206,6 @@ def downgrade() -> None:
     op.drop_table("moderation")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION audit_refuses()")
-    for column in ("phash", "score", "showing"):
+    for column in ("phash", "score", "note", "showing"):
         op.drop_column("images", column)
+    op.drop_column("jobs", "revision")
