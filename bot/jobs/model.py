@@ -105,7 +105,9 @@ class Job:
     seconds: float | None
     """Time the engine took, when done."""
     shown_at: datetime | None
-    """When the message came to show how the job ended; nothing edits it afterwards."""
+    """When the message came to show how the job ended; nothing edits it until that is shown anew."""
+    revision: int = 0
+    """Raised whenever something else is to be shown, so that an edit that was on its way does not count as it."""
 
     @property
     def age(self) -> timedelta:
@@ -124,6 +126,8 @@ class StoredImage:
     sha256: str
     latents_sha256: str
     showing: Showing = Showing.PLAIN
+    note: str | None = None
+    """One sentence that the message shows instead of it, where it is held or removed."""
     score: float | None = None
     """How explicit the classifier finds it, 0 to 1; None where nobody judged it."""
     phash: str | None = None

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from sqlalchemy import CursorResult, Row, bindparam, case, func, literal, select, true, update
+from sqlalchemy import CursorResult, Row, bindparam, case, func, literal, null, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -26,6 +27,8 @@ from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob,
 from bot.jobs.quota import Terms
 from bot.jobs.rows import in_state, job_of, now
 from bot.jobs.together import Together
+from bot.moderation import audit
+from bot.moderation.audit import Deed
 from bot.prompt.options import JobOptions
 from bot.storage import tables
 from bot.storage.session import Database
@@ -152,7 +155,7 @@ class JobQueue:
                 await quota.refund(connection, job.id)
             return True
 
-    async def cancel(self, job_id: int) -> bool:
+    async def cancel(self, job_id: int, deed: Deed | None = None) -> bool:
         """Cancel it while it waits or is drawn; False when it is past that. Raises JobNotFound."""
         async with self._database.write() as connection:
             if await _first(connection, _jobs.c.id == job_id) is None:
@@ -165,9 +168,11 @@ class JobQueue:
             if not _changed(result):
                 return False
             await quota.refund(connection, job_id)
+            if deed is not None:
+                await audit.append(connection, self._database, deed)
             return True
 
-    async def clear(self, guild_id: int) -> int:
+    async def clear(self, guild_id: int, deed: Deed | None = None) -> int:
         """Cancel every waiting job of a server, or of all with EVERYWHERE. Returns how many."""
         async with self._database.write() as connection:
             cleared = await connection.scalars(
@@ -178,6 +183,8 @@ class JobQueue:
             )
             job_ids = cleared.all()
             await quota.refund(connection, *job_ids)
+            if deed is not None:
+                await audit.append(connection, self._database, replace(deed, after={"cancelled": len(job_ids)}))
             return len(job_ids)
 
     async def recover(self, *, spare: Collection[int] = ()) -> int:
@@ -209,13 +216,17 @@ class JobQueue:
             await connection.execute(update(_jobs).where(_jobs.c.id == job_id).values(interaction_token=""))
 
     async def shown(self, job: Job) -> bool:
-        """The message shows how the job ended, so nothing is left to do and the token is erased."""
+        """The message shows how the job ended, so nothing is left to do and the token is erased.
+
+        Unless something else is to be shown since `job` was read: then it is shown once more.
+        """
         ended = JobState.DONE if job.state is JobState.RENDERED else job.state
+        shown_at = case((_jobs.c.revision == job.revision, now()), else_=null())
         async with self._database.write() as connection:
             result = await connection.execute(
                 update(_jobs)
                 .where(_jobs.c.id == job.id, _jobs.c.state == job.state, _jobs.c.shown_at.is_(None))
-                .values(state=ended, shown_at=now(), interaction_token="")
+                .values(state=ended, shown_at=shown_at, interaction_token="")
             )
             return _changed(result)
 
@@ -312,9 +323,11 @@ class JobQueue:
 
         return tuple(snapshot(row) for row in rows)
 
-    async def delete_images(self, job_id: int) -> set[str]:
+    async def delete_images(self, job_id: int, deed: Deed | None = None) -> set[str]:
         """Forget the job's pictures; returns the files that no other picture uses."""
         async with self._database.write() as connection:
+            if deed is not None:
+                await audit.append(connection, self._database, deed)
             gone = (await _images_of(connection, [job_id]))[job_id]
             await connection.execute(_images.delete().where(_images.c.job_id == job_id))
             files = {sha256 for image in gone for sha256 in (image.sha256, image.latents_sha256)}
@@ -324,6 +337,25 @@ class JobQueue:
         """Those of `files` that no picture refers to."""
         async with self._database.read() as connection:
             return files - await _used(connection, files)
+
+
+async def set_showing(
+    connection: AsyncConnection, job_id: int, index: int | None, showing: Showing, *, note: str | None = None
+) -> None:
+    """Show one picture of a job, or all of them with None, so from now on; the message follows by itself.
+
+    `note` is the sentence that stands in the message where a picture is held or removed.
+    """
+    theirs = _images.c.job_id == job_id if index is None else (_images.c.job_id == job_id) & (_images.c.index == index)
+    await connection.execute(update(_images).where(theirs).values(showing=showing, note=note))
+    await reshow(connection, job_id)
+
+
+async def reshow(connection: AsyncConnection, job_id: int) -> None:
+    """The message of a job that has ended is to be edited once more; others are edited anyway."""
+    await connection.execute(
+        update(_jobs).where(_jobs.c.id == job_id).values(revision=_jobs.c.revision + 1, shown_at=None)
+    )
 
 
 async def _end_attempt(connection: AsyncConnection, job: Job, **values: object) -> bool:

@@ -49,4 +49,5 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         error=row.error,
         seconds=row.seconds,
         shown_at=row.shown_at,
+        revision=row.revision,
     )

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from bot.errors import JobNotFound, QueueFull
-from bot.jobs.model import Job, JobState, NewJob, StoredImage
-from bot.jobs.queue import MAX_CRASHES, WINDOW, JobQueue
+from bot.jobs.model import Job, JobState, NewJob, Showing, StoredImage
+from bot.jobs.queue import MAX_CRASHES, WINDOW, JobQueue, set_showing
 from bot.storage.session import Database
 from tests.bot.databases import EITHER_DATABASE
 
-from .conftest import new_job
+from .conftest import WatchedDatabase, new_job
 
 pytestmark = EITHER_DATABASE
 
@@ -276,3 +276,24 @@ async def test_a_job_that_is_not_there_is_said_to_be_gone(queue: JobQueue) -> No
         await queue.get(1)
     with pytest.raises(JobNotFound, match="gone"):
         await queue.look(1)
+
+
+async def test_a_result_that_is_to_be_shown_otherwise_meanwhile_is_shown_once_more(
+    queue: JobQueue, database: WatchedDatabase
+) -> None:
+    await submit(queue)
+    job = await claim(queue)
+    await queue.rendered(job, [stored(job), stored(job, index=1)], seconds=1.0)
+    on_its_way = await queue.get(job.id)
+    async with database.write() as connection:
+        await set_showing(connection, job.id, 1, Showing.REMOVED, note="It was removed.")
+    assert await queue.shown(on_its_way)
+    assert (await queue.get(job.id)).state is JobState.DONE
+    assert await queue.unshown() == (job.id,)
+    assert await queue.shown(await queue.get(job.id))
+    assert await queue.unshown() == ()
+
+    async with database.write() as connection:
+        await set_showing(connection, job.id, None, Showing.PLAIN)
+    assert await queue.unshown() == (job.id,)
+    assert [(image.showing, image.note) for image in await queue.images(job.id)] == [(Showing.PLAIN, None)] * 2
