@@ -14,9 +14,12 @@ from msgspec.structs import replace
 from bot.commands.admission import Admission
 from bot.commands.catalogue import Catalogue
 from bot.commands.errors import report
+from bot.commands.moderating import Moderating
 from bot.errors import NotAllowed, PicturesGone, PressedTwice
+from bot.jobs.closures import EVERYWHERE
 from bot.jobs.model import Job, JobKind, JobState
 from bot.jobs.service import JobService
+from bot.moderation.audit import Deed
 from bot.prompt.options import GRID_IMAGES
 from bot.views import info as info_view
 from bot.views.buttons import JobButton, Press, Verb
@@ -34,8 +37,9 @@ DOUBLE_CLICK = 3.0
 class Buttons(commands.Cog):
     """Every press loads its job anew, so nothing depends on what this process remembers."""
 
-    def __init__(self, jobs: JobService, admission: Admission, catalogue: Catalogue) -> None:
+    def __init__(self, jobs: JobService, admission: Admission, catalogue: Catalogue, moderating: Moderating) -> None:
         self._jobs = jobs
+        self._moderating = moderating
         self._admission = admission
         self._catalogue = catalogue
         self._recent = RecentPresses()
@@ -93,16 +97,24 @@ class Buttons(commands.Cog):
             await self._admission.admit(interaction, JobKind.REROLL, options, parent=job)
 
     async def _cancel(self, interaction: discord.Interaction, job: Job) -> None:
-        _require_author_or_moderator(interaction, job, "cancel")
+        deed = await self._require_author_or_moderator(interaction, job, "cancel")
         await interaction.response.defer()
-        if not await self._jobs.cancel(job.id):
+        if not await self._jobs.cancel(job.id, deed):
             await interaction.followup.send("There is nothing left to cancel: this job has just ended.", ephemeral=True)
 
     async def _delete(self, interaction: discord.Interaction, job: Job) -> None:
-        _require_author_or_moderator(interaction, job, "delete")
+        deed = await self._require_author_or_moderator(interaction, job, "delete")
         await interaction.response.defer()
-        await self._jobs.delete_images(job.id)
+        await self._jobs.delete_images(job.id, deed)
         await interaction.delete_original_response()
+
+    async def _require_author_or_moderator(self, interaction: discord.Interaction, job: Job, verb: str) -> Deed | None:
+        """What goes into the audit log, when it is a moderator. Raises NotAllowed."""
+        if interaction.user.id == job.user_id:
+            return None
+        if job.guild_id != interaction.guild_id or not await self._moderating.may(interaction):
+            raise NotAllowed(f"Only <@{job.user_id}> and moderators (Manage Messages) can {verb} this.")
+        return Deed(job.guild_id or EVERYWHERE, interaction.user.id, f"job.{verb}", f"job {job.id}")
 
     async def _seed(self, job: Job, index: int) -> int:
         for image in await self._jobs.images(job.id):
@@ -136,11 +148,6 @@ class RecentPresses:
             raise
 
 
-def _require_author_or_moderator(interaction: discord.Interaction, job: Job, deed: str) -> None:
-    if interaction.user.id != job.user_id and not interaction.permissions.manage_messages:
-        raise NotAllowed(f"Only <@{job.user_id}> and moderators (Manage Messages) can {deed} this.")
-
-
 async def setup(bot: ImagineBot) -> None:
     bot.add_dynamic_items(JobButton)
-    await bot.add_cog(Buttons(bot.jobs, bot.admission, bot.catalogue))
+    await bot.add_cog(Buttons(bot.jobs, bot.admission, bot.catalogue, Moderating(bot)))

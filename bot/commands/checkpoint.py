@@ -17,6 +17,7 @@ from bot.commands.errors import report
 from bot.commands.managing import Managing
 from bot.errors import CheckpointNotAllowed
 from bot.jobs.changes import ChangeKind
+from bot.moderation.audit import Deed
 from bot.views import card as card_view
 from bot.views import checkpoints as checkpoints_view
 from bot.views import text
@@ -125,10 +126,10 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
         if name != EVERYTHING:
             await self._catalogue.require(name)
         if name == EVERYTHING or not allowed:
-            await self._checkpoints.allow(guild_id, ())
+            await self._checkpoints.allow(guild_id, (), _allowance(interaction, guild_id))
             await interaction.response.send_message("Members draw with every checkpoint here.", ephemeral=True)
             return
-        await self._checkpoints.allow(guild_id, allowed | {name})
+        await self._checkpoints.allow(guild_id, allowed | {name}, _allowance(interaction, guild_id))
         await interaction.response.send_message(await self._what_is_offered(guild_id), ephemeral=True)
 
     @app_commands.command()
@@ -141,7 +142,8 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
         if name == current:
             raise CheckpointNotAllowed(f"This server draws with {name} itself: `/checkpoint use` another one first.")
         allowed = {info.name for info in await self._catalogue.offered(guild_id)}
-        await self._checkpoints.allow(guild_id, (allowed | {current}) - {name})
+        left = (allowed | {current}) - {name}
+        await self._checkpoints.allow(guild_id, left, _allowance(interaction, guild_id))
         await interaction.response.send_message(await self._what_is_offered(guild_id), ephemeral=True)
 
     async def _what_is_offered(self, guild_id: int) -> str:
@@ -223,6 +225,10 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
             replace(card, sheet=sheet, drawing=False, measure=measure, loaded=self._samples.loaded(name))
         )
         await interaction.edit_original_response(view=shown.view, attachments=list(shown.files))
+
+
+def _allowance(interaction: discord.Interaction, guild_id: int) -> Deed:
+    return Deed(guild_id, interaction.user.id, "checkpoint.allow", "checkpoints")
 
 
 async def setup(bot: ImagineBot) -> None:

@@ -9,10 +9,12 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.commands.errors import report
+from bot.commands.moderating import Moderating
 from bot.errors import NotAllowed
 from bot.jobs.closures import EVERYWHERE
 from bot.jobs.model import Closure
 from bot.jobs.service import JobService
+from bot.moderation.audit import Deed
 from bot.views import queue as queue_view
 from bot.views.queue import SHOWN, QueueButton, QueuePress, QueueVerb, Scope
 
@@ -30,6 +32,7 @@ class Queue(commands.GroupCog, group_name="queue"):
     def __init__(self, bot: ImagineBot) -> None:
         self._bot = bot
         self._jobs: JobService = bot.jobs
+        self._moderating = Moderating(bot)
 
     @app_commands.command()
     async def mine(self, interaction: discord.Interaction) -> None:
@@ -39,7 +42,7 @@ class Queue(commands.GroupCog, group_name="queue"):
     @app_commands.command(name="all")
     async def everything(self, interaction: discord.Interaction) -> None:
         """Show this server's queue (moderators)."""
-        guild_id = _moderated(interaction)
+        guild_id = await self._moderating.require(interaction)
         await interaction.response.send_message(view=await self._all(guild_id), ephemeral=True)
 
     @app_commands.command()
@@ -59,7 +62,7 @@ class Queue(commands.GroupCog, group_name="queue"):
     async def resume(self, interaction: discord.Interaction, everywhere: bool = False) -> None:
         """End a pause or a drain (moderators)."""
         guild_id = await self._responsible_for(interaction, everywhere)
-        await self._jobs.open(guild_id)
+        await self._jobs.open(guild_id, _deed(interaction, guild_id, "queue.open"))
         left = await self._jobs.closures(guild_id)
         sentence = "The queue is open again."
         if left and not everywhere:
@@ -69,7 +72,7 @@ class Queue(commands.GroupCog, group_name="queue"):
     @app_commands.command()
     async def clear(self, interaction: discord.Interaction) -> None:
         """Cancel every waiting job of this server (moderators)."""
-        _moderated(interaction)
+        await self._moderating.require(interaction)
         await interaction.response.send_message(view=queue_view.confirm_clear(), ephemeral=True)
 
     @commands.Cog.listener()
@@ -85,33 +88,35 @@ class Queue(commands.GroupCog, group_name="queue"):
             if press.verb is QueueVerb.CANCEL:
                 await self._cancel(interaction, press.job_id)
             return await self._mine(interaction)
-        guild_id = _moderated(interaction)
+        guild_id = await self._moderating.require(interaction)
         match press.verb:
             case QueueVerb.CANCEL:
                 await self._cancel(interaction, press.job_id)
             case QueueVerb.PAUSE:
-                await self._jobs.close(guild_id, Closure.PAUSED)
+                await self._jobs.close(guild_id, Closure.PAUSED, _deed(interaction, guild_id, "queue.close"))
             case QueueVerb.DRAIN:
-                await self._jobs.close(guild_id, Closure.DRAINING)
+                await self._jobs.close(guild_id, Closure.DRAINING, _deed(interaction, guild_id, "queue.close"))
             case QueueVerb.RESUME:
-                await self._jobs.open(guild_id)
+                await self._jobs.open(guild_id, _deed(interaction, guild_id, "queue.open"))
             case QueueVerb.CLEAR:
                 return queue_view.confirm_clear()
             case QueueVerb.CONFIRM_CLEAR:
-                await self._jobs.clear(guild_id)
+                await self._jobs.clear(guild_id, _deed(interaction, guild_id, "queue.clear"))
         return await self._all(guild_id)
 
     async def _cancel(self, interaction: discord.Interaction, job_id: int) -> None:
         """One's own job or, for moderators, one of their server. It may have ended meanwhile, and the list says so."""
         job = await self._jobs.get(job_id)
-        moderated = job.guild_id == interaction.guild_id and _moderates(interaction)
-        if job.user_id != interaction.user.id and not moderated:
+        if job.user_id == interaction.user.id:
+            await self._jobs.cancel(job_id)
+        elif job.guild_id == interaction.guild_id and await self._moderating.may(interaction):
+            await self._jobs.cancel(job_id, Deed(job.guild_id or 0, interaction.user.id, "job.cancel", f"job {job_id}"))
+        else:
             raise NotAllowed(f"Only <@{job.user_id}> and moderators of its server can cancel this.")
-        await self._jobs.cancel(job_id)
 
     async def _close(self, interaction: discord.Interaction, closure: Closure, everywhere: bool) -> None:
         guild_id = await self._responsible_for(interaction, everywhere)
-        await self._jobs.close(guild_id, closure)
+        await self._jobs.close(guild_id, closure, _deed(interaction, guild_id, "queue.close"))
         whose = "Every queue" if everywhere else "This server's queue"
         sentence = {
             Closure.PAUSED: f"{whose} is paused: jobs keep their place until `/queue resume`.",
@@ -121,7 +126,7 @@ class Queue(commands.GroupCog, group_name="queue"):
 
     async def _responsible_for(self, interaction: discord.Interaction, everywhere: bool) -> int:
         if not everywhere:
-            return _moderated(interaction)
+            return await self._moderating.require(interaction)
         if not await self._bot.is_owner(interaction.user):
             raise NotAllowed("Only the owner of the bot can do that for all servers.")
         return EVERYWHERE
@@ -135,17 +140,8 @@ class Queue(commands.GroupCog, group_name="queue"):
         return queue_view.render(Scope.ALL, jobs, count, await self._jobs.closures(guild_id))
 
 
-def _moderates(interaction: discord.Interaction) -> bool:
-    return interaction.permissions.manage_messages or interaction.permissions.manage_guild
-
-
-def _moderated(interaction: discord.Interaction) -> int:
-    """The server, for its moderators. Raises NotAllowed."""
-    if interaction.guild_id is None:
-        raise NotAllowed("This works in servers only.")
-    if not _moderates(interaction):
-        raise NotAllowed("You need the permission Manage Messages or Manage Server for that.")
-    return interaction.guild_id
+def _deed(interaction: discord.Interaction, guild_id: int, act: str) -> Deed:
+    return Deed(guild_id, interaction.user.id, act, "queue")
 
 
 async def setup(bot: ImagineBot) -> None:

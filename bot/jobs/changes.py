@@ -10,6 +10,8 @@ from sqlalchemy import Row, or_, select, update
 
 from bot.errors import ChangeNotFound
 from bot.jobs.checkpoints import Choice, choice_of, choose
+from bot.moderation import audit
+from bot.moderation.audit import Deed
 from bot.storage import tables
 from bot.storage.session import Database
 
@@ -112,7 +114,13 @@ class Changes:
     ) -> None:
         """`checkpoint` is what it turned out to be about."""
         known = {} if checkpoint is None else {"checkpoint": checkpoint}
-        await self._write(change_id, state=state, error=error, finished_at=datetime.now(UTC), **known)
+        values = {"state": state, "error": error, "finished_at": datetime.now(UTC), **known}
+        ended = update(_changes).where(_changes.c.id == change_id).values(**values).returning(_changes)
+        async with self._database.write() as connection:
+            row = (await connection.execute(ended)).one()
+            if state is ChangeState.DONE:
+                deed = Deed(row.guild_id, row.user_id, f"checkpoint.{row.kind}", f"checkpoint {row.checkpoint}")
+                await audit.append(connection, self._database, deed)
 
     async def commit(self, change: Change) -> Choice:
         """Have the server draw with what the switch is about, and call it done, in one transaction. Returns what the
@@ -125,6 +133,16 @@ class Changes:
                 .where(_changes.c.id == change.id)
                 .values(state=ChangeState.DONE, previous=before.checkpoint, finished_at=datetime.now(UTC))
             )
+            until = None if change.until is None else change.until.isoformat()
+            deed = Deed(
+                change.guild_id,
+                change.user_id,
+                f"checkpoint.{change.kind}",
+                f"checkpoint {change.checkpoint}",
+                before=before.current,
+                after={"checkpoint": change.checkpoint, "until": until},
+            )
+            await audit.append(connection, self._database, deed)
         return before
 
     async def last_switch(self, guild_id: int) -> Change | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.jobs.model import JobState
 from bot.jobs.rows import in_state
 from bot.jobs.together import Together
+from bot.moderation import audit
+from bot.moderation.audit import Deed
 from bot.storage import tables
 from bot.storage.session import Database
 from t2i.api import CheckpointInfo
@@ -108,10 +110,14 @@ class Checkpoints:
                 found[row.guild_id].add(row.checkpoint)
         return [frozenset(found[guild_id]) for guild_id in guild_ids]
 
-    async def allow(self, guild_id: int, names: Iterable[str]) -> None:
+    async def allow(self, guild_id: int, names: Iterable[str], deed: Deed | None = None) -> None:
         """Let the server's members draw with these only; with none given, with everything."""
         rows = [{"guild_id": guild_id, "checkpoint": name} for name in sorted(set(names))]
         async with self._database.write() as connection:
+            if deed is not None:
+                before = await connection.scalars(select(_allowed.c.checkpoint).where(_allowed.c.guild_id == guild_id))
+                after = [row["checkpoint"] for row in rows]
+                await audit.append(connection, self._database, replace(deed, before=sorted(before), after=after))
             await connection.execute(_allowed.delete().where(_allowed.c.guild_id == guild_id))
             if rows:
                 await connection.execute(_allowed.insert(), rows)

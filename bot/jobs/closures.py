@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from bot.jobs.model import Closure
+from bot.moderation import audit
+from bot.moderation.audit import Deed
 from bot.storage import tables
 from bot.storage.session import Database
 
@@ -20,17 +24,27 @@ class Closures:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def close(self, guild_id: int, closure: Closure) -> None:
+    async def close(self, guild_id: int, closure: Closure, deed: Deed | None = None) -> None:
         """Pause or drain a server's queue, or all with EVERYWHERE, until `open`."""
         statement = self._database.insert(_closures).values(guild_id=guild_id, closure=closure)
         async with self._database.write() as connection:
+            await self._record(connection, guild_id, deed, after=closure)
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=["guild_id"], set_={"closure": closure})
             )
 
-    async def open(self, guild_id: int) -> None:
+    async def open(self, guild_id: int, deed: Deed | None = None) -> None:
         async with self._database.write() as connection:
+            await self._record(connection, guild_id, deed, after=None)
             await connection.execute(_closures.delete().where(_closures.c.guild_id == guild_id))
+
+    async def _record(
+        self, connection: AsyncConnection, guild_id: int, deed: Deed | None, after: Closure | None
+    ) -> None:
+        """With what held until now."""
+        if deed is not None:
+            before = await connection.scalar(select(_closures.c.closure).where(_closures.c.guild_id == guild_id))
+            await audit.append(connection, self._database, replace(deed, before=before, after=after))
 
     async def of(self, guild_id: int | None) -> dict[int, Closure]:
         """What holds for a server's queue: its own closure and that of EVERYWHERE, where there are any."""

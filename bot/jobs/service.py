@@ -14,6 +14,7 @@ from bot.jobs.model import Closure, Job, JobSnapshot, NewJob, StoredImage
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue, cost, side, steps
 from bot.jobs.quota import Policy, Terms
+from bot.moderation.audit import Deed
 from bot.storage.images import ImageStore
 
 EVERYBODY_ALIKE = Policy()
@@ -83,12 +84,12 @@ class JobService:
         """Raises JobNotFound."""
         return await self._board.snapshot(job_id)
 
-    async def cancel(self, job_id: int) -> bool:
+    async def cancel(self, job_id: int, deed: Deed | None = None) -> bool:
         """Cancel a job that waits or is drawn, free the engine and, in the background, edit its message.
 
-        False when it was too late. Raises JobNotFound.
+        A moderator's `deed` is written down with it. False when it was too late. Raises JobNotFound.
         """
-        if not await self._queue.cancel(job_id):
+        if not await self._queue.cancel(job_id, deed):
             return False
         self._dispatcher.interrupt(job_id)
         self._dispatcher.deliver(job_id)
@@ -100,20 +101,20 @@ class JobService:
         """The first `limit` jobs of a user or of a server that are drawn or wait, and how many there are."""
         return await self._queue.line(user_id=user_id, guild_id=guild_id, limit=limit)
 
-    async def clear(self, guild_id: int) -> int:
+    async def clear(self, guild_id: int, deed: Deed | None = None) -> int:
         """Cancel every waiting job of a server, or of all with EVERYWHERE; returns how many.
 
         Their messages are edited one after the other by the dispatcher, which looks for such every few seconds.
         """
-        return await self._queue.clear(guild_id)
+        return await self._queue.clear(guild_id, deed)
 
-    async def close(self, guild_id: int, closure: Closure) -> None:
+    async def close(self, guild_id: int, closure: Closure, deed: Deed | None = None) -> None:
         """Pause or drain a server's queue, or all with EVERYWHERE, until `open`."""
-        await self._closures.close(guild_id, closure)
+        await self._closures.close(guild_id, closure, deed)
         await self._tell_places(guild_id)
 
-    async def open(self, guild_id: int) -> None:
-        await self._closures.open(guild_id)
+    async def open(self, guild_id: int, deed: Deed | None = None) -> None:
+        await self._closures.open(guild_id, deed)
         self._dispatcher.wake()
         await self._tell_places(guild_id)
 
@@ -126,10 +127,10 @@ class JobService:
         for snapshot in jobs:
             self._dispatcher.deliver(snapshot.job.id)
 
-    async def delete_images(self, job_id: int) -> None:
+    async def delete_images(self, job_id: int, deed: Deed | None = None) -> None:
         """Delete the job's pictures, and the files of those that no other job shows."""
         async with self._images.changing:
-            for sha256 in await self._queue.delete_images(job_id):
+            for sha256 in await self._queue.delete_images(job_id, deed):
                 await asyncio.to_thread(self._images.delete, sha256)
 
     def read_image(self, sha256: str) -> bytes:
