@@ -25,7 +25,7 @@ from bot.jobs.closures import EVERYWHERE, closed_servers, not_paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, Showing, StoredImage
 from bot.jobs.quota import Terms
-from bot.jobs.rows import in_state, job_of, now
+from bot.jobs.rows import image_of, in_state, job_of, now
 from bot.jobs.together import Together
 from bot.moderation import audit
 from bot.moderation.audit import Deed
@@ -378,12 +378,8 @@ async def _images_of(connection: AsyncConnection, job_ids: Sequence[int]) -> def
     if job_ids:
         theirs = select(_images).where(_images.c.job_id.in_(job_ids)).order_by(_images.c.index)
         for row in await connection.execute(theirs):
-            found[row.job_id].append(_image_of(row))
+            found[row.job_id].append(image_of(row))
     return found
-
-
-def _image_of(row: Row[tuple[object, ...]]) -> StoredImage:
-    return StoredImage(**{**row._mapping, "showing": Showing(row.showing)})
 
 
 async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Rows of the table of jobs as `Job`s, and conditions on them that both databases can answer from an index."""
+"""Rows as `Job`s and pictures, and conditions on them that both databases can answer from an index."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, literal, or_
 from sqlalchemy.sql.elements import ColumnElement
 
-from bot.jobs.model import Job, JobKind, JobState
+from bot.jobs.model import Job, JobKind, JobState, Showing, StoredImage
 from bot.prompt.options import JobOptions
 from bot.storage import tables
 
@@ -51,3 +51,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         shown_at=row.shown_at,
         revision=row.revision,
     )
+
+
+def image_of(row: Row[tuple[object, ...]]) -> StoredImage:
+    return StoredImage(**{**row._mapping, "showing": Showing(row.showing)})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import CaseNotFound
+from bot.jobs.model import Showing
 from bot.storage import tables
 
 _cases = tables.cases
@@ -42,6 +45,10 @@ class Decision(StrEnum):
     BAN = "ban"
     """Remove, and the author may not draw here any more."""
 
+    @property
+    def removes(self) -> bool:
+        return self in (Decision.REMOVE, Decision.TIME_OUT, Decision.BAN)
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -63,7 +70,13 @@ class Case:
     decided_at: datetime | None
     note: str | None
     channel_id: int | None
+    posting_at: datetime | None
+    """Since when its message may be in that channel; None before anything was sent."""
     message_id: int | None
+    revision: int
+    """Raised whenever its message is to say something else."""
+    before: Mapping[int, Showing]
+    """How the pictures that it hid or removed were shown until then, by index."""
 
 
 async def open_case(
@@ -94,6 +107,18 @@ async def open_case(
     return int((await connection.execute(row.returning(_cases.c.id))).scalar_one())
 
 
+async def keep_before(connection: AsyncConnection, case_id: int, before: Mapping[int, Showing]) -> None:
+    """Remember how pictures were shown, so that a decision can be taken back."""
+    told = json.dumps({str(index): showing for index, showing in sorted(before.items())})
+    await connection.execute(update(_cases).where(_cases.c.id == case_id).values(before=told))
+
+
+async def changed(connection: AsyncConnection, case_id: int) -> None:
+    """Its message is to say something else."""
+    statement = update(_cases).where(_cases.c.id == case_id)
+    await connection.execute(statement.values(revision=_cases.c.revision + 1, shown_at=None))
+
+
 async def get_case(connection: AsyncConnection, case_id: int) -> Case:
     """Raises CaseNotFound."""
     row = (await connection.execute(select(_cases).where(_cases.c.id == case_id))).one_or_none()
@@ -120,5 +145,8 @@ def case_of(row: Row[tuple[object, ...]]) -> Case:
         decided_at=row.decided_at,
         note=row.note,
         channel_id=row.channel_id,
+        posting_at=row.posting_at,
         message_id=row.message_id,
+        revision=row.revision,
+        before={int(index): Showing(shown) for index, shown in json.loads(row.before or "{}").items()},
     )

@@ -78,7 +78,9 @@ async def impose(connection: AsyncConnection, database: Database, restriction: R
         guild_id=restriction.guild_id, user_id=restriction.user_id, **values
     )
     await connection.execute(statement.on_conflict_do_update(index_elements=["guild_id", "user_id"], set_=values))
-    await _record(connection, database, "user.restrict", restriction, before, restriction, by)
+    subject = f"person {await audit.pseudonym(connection, database, restriction.user_id)}"
+    deed = Deed(restriction.guild_id, by, "user.restrict", subject, before=_told(before), after=_told(restriction))
+    await audit.append(connection, database, deed)
     return restriction
 
 
@@ -90,22 +92,10 @@ async def lift(
     if before is None or (case_id is not None and before.case_id != case_id):
         return False
     await connection.execute(_restrictions.delete().where(_is(guild_id, user_id)))
-    await _record(connection, database, "user.unrestrict", before, before, None, by)
-    return True
-
-
-async def _record(
-    connection: AsyncConnection,
-    database: Database,
-    act: str,
-    about: Restriction,
-    before: Restriction | None,
-    after: Restriction | None,
-    by: int,
-) -> None:
-    whom = await audit.pseudonym(connection, database, about.user_id)
-    deed = Deed(about.guild_id, by, act, f"person {whom}", before=_told(before), after=_told(after))
+    subject = f"person {await audit.pseudonym(connection, database, user_id)}"
+    deed = Deed(guild_id, by, "user.unrestrict", subject, before=_told(before))
     await audit.append(connection, database, deed)
+    return True
 
 
 def _told(restriction: Restriction | None) -> dict[str, str | int | None] | None:
