@@ -18,6 +18,12 @@ _NAME = re.compile(r"[-_'\w]{1,32}")
 _GUILD_CONTEXT, _BOT_DM_CONTEXT = 0, 1
 
 
+class CommandType(IntEnum):
+    SLASH = 1
+    MESSAGE = 3
+    """In the menu of a message."""
+
+
 class OptionType(IntEnum):
     SUB_COMMAND = 1
     SUB_COMMAND_GROUP = 2
@@ -110,8 +116,8 @@ class Commands:
             "permissions": self._named_by_guild[command["name"]],
         }
 
-    def usable(self, user_id: int, channel: Channel) -> list[Json]:
-        """Slash commands that Discord would offer this user in this channel; guild commands shadow global ones."""
+    def usable(self, user_id: int, channel: Channel, kind: CommandType = CommandType.SLASH) -> list[Json]:
+        """Commands that Discord would offer this user in this channel; guild commands shadow global ones."""
         granted = self._world.permissions(user_id, channel)
         if Permission.USE_APPLICATION_COMMANDS not in granted:
             return []
@@ -119,7 +125,7 @@ class Commands:
         if in_guild and self._world.bot.id not in self._world.guild.members:
             return []
         scopes: Iterable[int | None] = (None, channel.guild_id) if in_guild else (None,)
-        by_name = {command["name"]: command for scope in scopes for command in self.listed(scope)}
+        by_name = {c["name"]: c for scope in scopes for c in self.listed(scope) if c["type"] == kind}
         return [command for command in by_name.values() if _offered(command, granted, channel)]
 
     def _commands(self, scope: int | None) -> dict[int, Json]:
@@ -153,8 +159,6 @@ class Commands:
 
 
 def _offered(command: Json, granted: Permission, channel: Channel) -> bool:
-    if command["type"] != 1:
-        return False
     contexts = command["contexts"]
     if channel.guild_id is None:
         allowed = command["dm_permission"] is not False if contexts is None else _BOT_DM_CONTEXT in contexts

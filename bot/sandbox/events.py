@@ -29,6 +29,13 @@ class TypingStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelCreated:
+    """Direct messages with somebody began; a bot hears nothing of that."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelDeleted:
     channel: Channel
 
@@ -45,7 +52,7 @@ class BotRemoved:
 
 @dataclass(frozen=True, slots=True)
 class CommandsChanged:
-    """The bot registered its slash commands anew."""
+    """The bot registered its commands anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ Event = (
     | MessageUpdated
     | MessageDeleted
     | TypingStarted
+    | ChannelCreated
     | ChannelDeleted
     | ChannelUpdated
     | BotRemoved

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from bot.sandbox.commands import Commands
+from bot.sandbox.commands import Commands, CommandType
 from bot.sandbox.components import check_modal, walk
 from bot.sandbox.errors import DiscordError, FormErrors, Refusal, SandboxRefusal
 from bot.sandbox.events import InteractionAcknowledged, InteractionFailed, ModalOpened
 from bot.sandbox.gateway import Gateway
-from bot.sandbox.invocation import command_data, component_data, modal_data
+from bot.sandbox.invocation import command_data, component_data, message_data, modal_data
 from bot.sandbox.messages import Messages, Origin
 from bot.sandbox.model import Channel, Json, Message, MessageFlag, MessageType, User
 from bot.sandbox.uploads import Upload
@@ -112,6 +112,16 @@ class Interactions:
         data = command_data(self._world, command, call.subcommand, call.options)
         metadata = {"name": call.name, "command_type": 1}
         return self._begin(InteractionType.COMMAND, call.user, call.channel, data, metadata=metadata)
+
+    def message_command(self, user: User, message: Message, name: str) -> Interaction:
+        """What somebody chose in the menu of a message. Raises SandboxRefusal when it is not offered there."""
+        offered = self._commands.usable(user.id, message.channel, CommandType.MESSAGE)
+        command = next((command for command in offered if command["name"] == name), None)
+        if command is None:
+            raise SandboxRefusal(f"The menu of a message here offers no “{name}”.", 404)
+        data = message_data(command, message)
+        metadata = {"name": name, "command_type": int(CommandType.MESSAGE), "target_message_id": str(message.id)}
+        return self._begin(InteractionType.COMMAND, user, message.channel, data, metadata=metadata)
 
     async def autocomplete(self, call: Call, focused: str) -> list[Json]:
         """The bot's suggestions for the option `focused`; none when it does not answer in time."""

@@ -9,7 +9,7 @@ from typing import Any
 from bot.sandbox.commands import OptionType
 from bot.sandbox.components import SELECTS, Kind
 from bot.sandbox.errors import SandboxRefusal
-from bot.sandbox.model import Json, Member, User
+from bot.sandbox.model import Json, Member, Message, User
 from bot.sandbox.world import World
 
 MAX_STRING = 6000
@@ -30,6 +30,13 @@ def command_data(world: World, command: Json, subcommand: str | None, values: Js
     if "guild_id" in command:
         data["guild_id"] = command["guild_id"]
     return data | {"resolved": builder.resolved} if builder.resolved else data
+
+
+def message_data(command: Json, message: Message) -> Json:
+    """Interaction data of a command from the menu of a message."""
+    target = str(message.id)
+    data: Json = {key: command[key] for key in ("id", "name", "type", "guild_id") if key in command}
+    return data | {"target_id": target, "resolved": {"messages": {target: message.json()}}}
 
 
 def component_data(world: World, component: Json, values: list[str]) -> Json:

@@ -8,10 +8,11 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from bot.sandbox.commands import Commands
+from bot.sandbox.commands import Commands, CommandType
 from bot.sandbox.errors import SandboxRefusal
 from bot.sandbox.events import (
     BotRemoved,
+    ChannelCreated,
     ChannelDeleted,
     ChannelUpdated,
     CommandsChanged,
@@ -65,6 +66,7 @@ class Live:
             web.post("/sandbox/command", self.command),
             web.post("/sandbox/autocomplete", self.autocomplete),
             web.post("/sandbox/component", self.component),
+            web.post("/sandbox/menu", self.menu),
             web.post("/sandbox/modal", self.modal),
             web.post("/sandbox/message", self.message),
             web.post("/sandbox/dismiss", self.dismiss),
@@ -136,8 +138,12 @@ class Live:
             "nsfw": channel.nsfw,
             "topic": channel.topic,
             "permissions": str(int(self._world.permissions(user.id, channel))),
-            "commands": [command["name"] for command in self._commands.usable(user.id, channel)],
+            "commands": self._names(user, channel, CommandType.SLASH),
+            "message_commands": self._names(user, channel, CommandType.MESSAGE),
         }
+
+    def _names(self, user: User, channel: Channel, kind: CommandType) -> list[str]:
+        return [command["name"] for command in self._commands.usable(user.id, channel, kind)]
 
     def _visible_channels(self, user: User) -> list[Channel]:
         return [channel for channel in self._world.channels().values() if self._sees(user, channel)]
@@ -166,6 +172,14 @@ class Live:
         message = self._visible_message(user, body.get("message_id"))
         values = [str(value) for value in body.get("values") or []]
         interaction = self._interactions.component(user, message, str(body.get("custom_id")), values)
+        return json_response({"interaction_id": str(interaction.id)})
+
+    async def menu(self, request: web.Request) -> web.Response:
+        """A command of the bot from the menu of a message."""
+        body, _ = await read_body(request, 0)
+        user = self._user(body.get("user"))
+        message = self._visible_message(user, body.get("message_id"))
+        interaction = self._interactions.message_command(user, message, str(body.get("command")))
         return json_response({"interaction_id": str(interaction.id)})
 
     async def modal(self, request: web.Request) -> web.Response:
@@ -260,7 +274,7 @@ class Live:
                 told = "typing", {"channel_id": str(channel.id), "user_id": str(typist.id)}
             case CommandsChanged() | BotRemoved():
                 told = "commands", self._usable_commands(user)
-            case ChannelUpdated() | ChannelDeleted():
+            case ChannelCreated() | ChannelUpdated() | ChannelDeleted():
                 told = "channels", [self._channel_json(user, channel) for channel in self._visible_channels(user)]
             case PresenceChanged(online):
                 told = "presence", {"bot_online": online}

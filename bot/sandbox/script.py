@@ -4,6 +4,8 @@
     press V2                        the button of that label on the newest message that has it
     select Balanced, Fast           options of the newest select menu that offers them
     fill Reason: too dark           the form that is open; fields by label or custom id
+    menu Report picture             the bot's command of that name in the menu of the newest message with a picture
+    see waits for a moderator       nothing but wait until the channel has a message with these words
     say hello                       a plain message
     as bob                          go on as somebody else
     in #gallery                     go on in another channel
@@ -104,31 +106,42 @@ class _Player:
         """Do one step; the report of what it led to, if it leads to anything. Raises SandboxRefusal."""
         verb, _, rest = step.strip().partition(" ")
         rest = rest.strip()
-        if verb == "as":
-            await self._become(rest)
-            return None
-        view = self._view or await self._become(FIRST_USER)
-        if verb == "in":
-            self._channel = rest.removeprefix("#")
-            view.channel_id(self._channel)
-            return None
-        if verb == "say":
-            await self._act(view, "message", channel_id=view.channel_id(self._channel), content=rest)
-            return None
-        if verb == "begin":
-            self._begun.append(await self._begin(view, rest))
-            return None
-        if verb == "kill":
-            if self._kill is None:
-                raise SandboxRefusal("this bot is not for a script to end.")
-            self._kill()
-            await view.bot_gone()
-            return None
-        if verb == "wait" and not self._begun:
+        view = await self._become(rest) if verb == "as" else self._view or await self._become(FIRST_USER)
+        match verb:
+            case "as":
+                pass
+            case "in":
+                self._channel = rest.removeprefix("#")
+                view.channel_id(self._channel)
+            case "say":
+                await self._act(view, "message", channel_id=view.channel_id(self._channel), content=rest)
+            case "begin":
+                self._begun.append(await self._begin(view, rest))
+            case "kill":
+                await self._end_bot(view)
+            case "see":
+                began = now()
+                message = await view.says(rest, view.channel_id(self._channel))
+                return await self._reported(number, view, {"message": message}, began)
+            case _:
+                begun = await self._next(view, step.strip())
+                outcome = await begun.view.outcome(begun.interaction_id, begun.source, begun.at)
+                return await self._reported(number, begun.view, outcome, begun.at)
+        return None
+
+    async def _end_bot(self, view: View) -> None:
+        if self._kill is None:
+            raise SandboxRefusal("this bot is not for a script to end.")
+        self._kill()
+        await view.bot_gone()
+
+    async def _next(self, view: View, step: str) -> _Begun:
+        """What `step` begins, or what was begun first and is waited for now."""
+        if step != "wait":
+            return await self._begin(view, step)
+        if not self._begun:
             raise SandboxRefusal("nothing was begun.")
-        begun = self._begun.popleft() if verb == "wait" else await self._begin(view, step.strip())
-        outcome = await begun.view.outcome(begun.interaction_id, begun.source, begun.at)
-        return {"user": begun.view.username, **await self._reported(number, begun.view, outcome, begun.at)}
+        return self._begun.popleft()
 
     async def _begin(self, view: View, step: str) -> _Begun:
         verb, _, rest = step.partition(" ")
@@ -149,7 +162,9 @@ class _Player:
                 return await self._select(view, rest)
             case "fill":
                 return None, await self._fill(view, rest)
-        raise SandboxRefusal("a step is a /command, press, select, fill, say, as, in, begin, wait or kill.")
+            case "menu":
+                return None, await self._menu(view, rest)
+        raise SandboxRefusal("a step is a /command, press, select, fill, menu, see, say, as, in, begin, wait or kill.")
 
     async def leave(self) -> None:
         while self._views:
@@ -201,6 +216,14 @@ class _Player:
         action = self._act(view, "component", message_id=message["id"], custom_id=menu["custom_id"], values=values)
         return message, await action
 
+    async def _menu(self, view: View, command: str) -> str:
+        def shows_picture(component: Json) -> bool:
+            return bool(component["type"] == Kind.MEDIA_GALLERY)
+
+        channel_id = view.channel_id(self._channel)
+        message, _ = view.newest(shows_picture, "there is no message with a picture.", channel_id)
+        return await self._act(view, "menu", message_id=message["id"], command=command)
+
     async def _fill(self, view: View, typed: str) -> str:
         modal = view.modal
         if modal is None:
@@ -216,11 +239,12 @@ class _Player:
         return interaction_id
 
     async def _reported(self, number: int, view: View, outcome: Json, began: float) -> Json:
+        report = {"user": view.username}
         if "message" not in outcome:
-            return outcome | {"seconds": round(now() - began, 3)}
+            return report | outcome | {"seconds": round(now() - began, 3)}
         message = outcome["message"]
         preview = view.first_preview.get(message["id"])
-        return {
+        return report | {
             "message_id": message["id"],
             "content": reading.text(message),
             "components": reading.controls(message),

@@ -12,7 +12,7 @@ from bot.sandbox.components import walk
 from bot.sandbox.errors import SandboxRefusal
 from bot.sandbox.interactions import Callback
 from bot.sandbox.model import Json
-from bot.sandbox.reading import fields, media, settled
+from bot.sandbox.reading import fields, media, settled, text
 
 CONNECT_SECONDS = 60.0
 
@@ -78,6 +78,15 @@ class View:
                     if wanted(component):
                         return message, component
         raise SandboxRefusal(otherwise)
+
+    async def says(self, words: str, channel_id: str) -> Json:
+        """Until the channel has a message with these words; the newest of them."""
+
+        def found() -> Json | None:
+            there = (m for m in self._messages.values() if m["channel_id"] == channel_id and words in text(m))
+            return max(there, key=lambda message: int(message["id"]), default=None)
+
+        return await self._until(found)
 
     async def commands_known(self) -> None:
         """Until the bot is there and has registered its commands."""

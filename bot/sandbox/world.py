@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bot.sandbox import permissions
 from bot.sandbox.errors import DiscordError, Refusal
-from bot.sandbox.events import BotRemoved, ChannelDeleted, Event
+from bot.sandbox.events import BotRemoved, ChannelCreated, ChannelDeleted, Event
 from bot.sandbox.model import (
     DISCORD_EPOCH_MS,
     Channel,
@@ -84,6 +84,7 @@ class World:
         """The user's direct messages with the bot, made on first use."""
         if user.id not in self.direct:
             self.direct[user.id] = Channel(self.snowflake(), recipient=user)
+            self.emit(ChannelCreated(self.direct[user.id]))
         return self.direct[user.id]
 
     def delete_channel(self, channel: Channel) -> None:

@@ -77,6 +77,11 @@ class Painter(Bot):
         @self.tree.command(description="Says nothing")
         async def mute(interaction: discord.Interaction) -> None: ...
 
+        @self.tree.context_menu(name="Repaint")
+        async def repaint(interaction: discord.Interaction, message: discord.Message) -> None:
+            await interaction.user.send(f"painting {message.id} anew")
+            await draw(interaction, "white")
+
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         if interaction.type is discord.InteractionType.component:
             assert interaction.data is not None
@@ -144,6 +149,15 @@ async def test_a_script_goes_on_as_somebody_else_and_elsewhere(sandbox: Sandbox)
     assert [message.content for message in gallery.messages.values()] == ["hello", ""]
 
 
+async def test_a_script_uses_the_menu_of_a_message_and_sees_what_the_bot_says_by_itself(sandbox: Sandbox) -> None:
+    async with painted(sandbox):
+        painted_red, repainted, told = await reports(
+            sandbox, "/paint red", "as alice", "menu Repaint", "in Imagine Bot", "see painting"
+        )
+    assert (repainted["content"], repainted["user"]) == ("a white square", "alice")
+    assert told["content"] == f"painting {painted_red['message_id']} anew"
+
+
 @pytest.mark.parametrize(
     ("step", "sentence"),
     [
@@ -156,6 +170,8 @@ async def test_a_script_goes_on_as_somebody_else_and_elsewhere(sandbox: Sandbox)
         ("select Small", "no menu offers Small"),
         ("as nobody", "nobody is called nobody"),
         ("in #cellar", "sees no channel #cellar"),
+        ("menu Repaint", "no message with a picture"),
+        ("wait", "nothing was begun"),
         ("dance", "a step is a /command, press"),
     ],
 )
