@@ -114,13 +114,13 @@ class Checkpoints:
         """Let the server's members draw with these only; with none given, with everything."""
         rows = [{"guild_id": guild_id, "checkpoint": name} for name in sorted(set(names))]
         async with self._database.write() as connection:
-            if deed is not None:
-                before = await connection.scalars(select(_allowed.c.checkpoint).where(_allowed.c.guild_id == guild_id))
-                after = [row["checkpoint"] for row in rows]
-                await audit.append(connection, self._database, replace(deed, before=sorted(before), after=after))
-            await connection.execute(_allowed.delete().where(_allowed.c.guild_id == guild_id))
+            gone = _allowed.delete().where(_allowed.c.guild_id == guild_id).returning(_allowed.c.checkpoint)
+            before = sorted(await connection.scalars(gone))
             if rows:
                 await connection.execute(_allowed.insert(), rows)
+            if deed is not None:
+                after = [row["checkpoint"] for row in rows]
+                await audit.append(connection, self._database, replace(deed, before=before, after=after))
 
 
 def _lasts() -> object:

@@ -28,29 +28,29 @@ class Closures:
         """Pause or drain a server's queue, or all with EVERYWHERE, until `open`."""
         statement = self._database.insert(_closures).values(guild_id=guild_id, closure=closure)
         async with self._database.write() as connection:
-            await self._record(connection, guild_id, deed, after=closure)
+            before = await _closure_of(connection, guild_id)
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=["guild_id"], set_={"closure": closure})
             )
+            if deed is not None:
+                await audit.append(connection, self._database, replace(deed, before=before, after=closure))
 
     async def open(self, guild_id: int, deed: Deed | None = None) -> None:
         async with self._database.write() as connection:
-            await self._record(connection, guild_id, deed, after=None)
+            before = await _closure_of(connection, guild_id)
             await connection.execute(_closures.delete().where(_closures.c.guild_id == guild_id))
-
-    async def _record(
-        self, connection: AsyncConnection, guild_id: int, deed: Deed | None, after: Closure | None
-    ) -> None:
-        """With what held until now."""
-        if deed is not None:
-            before = await connection.scalar(select(_closures.c.closure).where(_closures.c.guild_id == guild_id))
-            await audit.append(connection, self._database, replace(deed, before=before, after=after))
+            if deed is not None:
+                await audit.append(connection, self._database, replace(deed, before=before))
 
     async def of(self, guild_id: int | None) -> dict[int, Closure]:
         """What holds for a server's queue: its own closure and that of EVERYWHERE, where there are any."""
         async with self._database.read() as connection:
             here = select(_closures).where(_closures.c.guild_id.in_((EVERYWHERE, guild_id or EVERYWHERE)))
             return {row.guild_id: Closure(row.closure) for row in await connection.execute(here)}
+
+
+async def _closure_of(connection: AsyncConnection, guild_id: int) -> str | None:
+    return await connection.scalar(select(_closures.c.closure).where(_closures.c.guild_id == guild_id))
 
 
 async def closed_servers(connection: AsyncConnection, closure: Closure) -> set[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.storage import tables
@@ -23,6 +23,7 @@ _audit, _pseudonyms = tables.audit, tables.pseudonyms
 BEGINNING = "0" * 64
 """What stands for the hash before the first row."""
 _LOCK = 0xA0D17  # of PostgreSQL, where several may write at once
+_BATCH = 1000  # rows that are checked in one turn of the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,17 @@ class Deed:
 
 
 async def append(connection: AsyncConnection, database: Database, deed: Deed) -> None:
-    """Write it down in the transaction that does it, so that neither is ever there without the other."""
-    if not database.is_sqlite:
-        await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    """Write it down in the transaction that does it, so that neither is ever there without the other.
+
+    It comes last there: from here until the commit every other writer of the log waits, so whoever locked rows after
+    it could wait for one of them in turn.
+    """
+    actor = await pseudonym(connection, database, deed.actor_id)
     newest = select(_audit.c.hash).order_by(_audit.c.id.desc()).limit(1)
     row = {
         "at": datetime.now(UTC),
         "guild_id": deed.guild_id,
-        "actor": await pseudonym(connection, database, deed.actor_id),
+        "actor": actor,
         "act": deed.act,
         "subject": deed.subject,
         "before": None if deed.before is None else json.dumps(deed.before, sort_keys=True),
@@ -66,6 +70,8 @@ def digest(row: dict[str, Any]) -> str:
 
 async def pseudonym(connection: AsyncConnection, database: Database, user_id: int) -> str:
     """What the log calls somebody, the same until they are erased."""
+    if not database.is_sqlite:
+        await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
     fresh = database.insert(_pseudonyms).values(user_id=user_id, pseudonym=secrets.token_hex(8))
     await connection.execute(fresh.on_conflict_do_nothing())
     known = await connection.scalar(select(_pseudonyms.c.pseudonym).where(_pseudonyms.c.user_id == user_id))
@@ -85,13 +91,13 @@ async def forget(connection: AsyncConnection, user_id: int) -> None:
 
 async def first_broken(connection: AsyncConnection) -> int | None:
     """The id of the first row that does not fit the one before it or its own hash; None when the chain is whole."""
-    previous = BEGINNING
-    for row in await connection.execute(select(_audit).order_by(_audit.c.id)):
-        if row.previous_hash != previous or digest(dict(row._mapping)) != row.hash:
-            return int(row.id)
-        previous = row.hash
-    return None
-
-
-async def length(connection: AsyncConnection) -> int:
-    return await connection.scalar(select(func.count()).select_from(_audit)) or 0
+    previous, last = BEGINNING, 0
+    while True:
+        page = select(_audit).where(_audit.c.id > last).order_by(_audit.c.id).limit(_BATCH)
+        rows = (await connection.execute(page)).all()
+        if not rows:
+            return None
+        for row in rows:
+            if row.previous_hash != previous or digest(dict(row._mapping)) != row.hash:
+                return int(row.id)
+            previous, last = row.hash, row.id
