@@ -19,6 +19,7 @@ from bot.jobs.model import Closure, Job, JobState, NewJob
 from bot.jobs.quota import Terms
 from bot.jobs.rows import in_state, job_of, now, was_claimed
 from bot.jobs.together import Together
+from bot.moderation.cases import CaseKind, open_case
 from bot.storage import tables
 from bot.storage.session import Database
 from t2i.api import MAX_SEED
@@ -69,7 +70,7 @@ class _Desk:
     tags: dict[int, float]
     """Where each user's next job may start."""
     waiting: Counter[int]
-    """Jobs of each user."""
+    """Jobs of each user, those that a moderator has to look at among them."""
     queued_per_user: int
     draining: set[int]
     """Servers that take nothing new, EVERYWHERE among them."""
@@ -93,16 +94,16 @@ class _Desk:
         interactions = [asked.new.interaction_id for asked in batch]
         known = await connection.execute(select(_jobs).where(_jobs.c.interaction_id.in_(interactions)))
         jobs = {row.interaction_id: job_of(row) for row in known}
-        waiting = await connection.execute(
-            select(_jobs.c.user_id, func.count())
-            .where(_jobs.c.user_id.in_(users), in_state(JobState.QUEUED))
-            .group_by(_jobs.c.user_id)
-        )
+        # One look for each state: SQLite uses no partial index for a choice of two.
+        waiting: Counter[int] = Counter()
+        for state in (JobState.QUEUED, JobState.HELD):
+            theirs = select(_jobs.c.user_id, func.count()).where(_jobs.c.user_id.in_(users), in_state(state))
+            waiting.update({row.user_id: row[1] for row in await connection.execute(theirs.group_by(_jobs.c.user_id))})
         return cls(
             jobs=jobs,
             served=await connection.scalar(select(func.max(_jobs.c.tag)).where(was_claimed())) or 0.0,
             tags=tags,
-            waiting=Counter({row.user_id: row[1] for row in waiting}),
+            waiting=waiting,
             queued_per_user=queued_per_user,
             draining=await closed_servers(connection, Closure.DRAINING),
             today=await quota.Today.open(connection, database, [(asked.new, asked.terms) for asked in batch]),
@@ -127,7 +128,7 @@ class _Desk:
                 "interaction_id": new.interaction_id,
                 "interaction_token": new.interaction_token,
                 "kind": new.kind,
-                "state": JobState.QUEUED,
+                "state": JobState.HELD if new.held else JobState.QUEUED,
                 "options": msgspec.json.encode(new.options).decode(),
                 "checkpoint": new.checkpoint,
                 "seed": new.options.seed if new.options.seed is not None else secrets.randbelow(MAX_SEED + 1),
@@ -170,3 +171,14 @@ class _Desk:
             [{"user": user_id, "next": self.tags[user_id]} for user_id in users],
         )
         await quota.charge(connection, [(job, self.taken[number].terms) for number, job in admitted.items()])
+        for number, job in admitted.items():
+            if (reason := self.taken[number].new.held) is not None:
+                assert job.guild_id is not None, "nobody moderates direct messages"
+                await open_case(
+                    connection,
+                    CaseKind.PROMPT,
+                    guild_id=job.guild_id,
+                    user_id=job.user_id,
+                    reason=reason,
+                    job_id=job.id,
+                )

@@ -74,6 +74,8 @@ class NewJob:
     """`StoredImage.index` of the parent's picture that a variation or an upscale starts from."""
     role_ids: tuple[int, ...] = ()
     """Roles that the user wears in the server; weights and quotas may depend on them."""
+    held: str | None = None
+    """Why a moderator has to say first whether it may be drawn, in one sentence for moderators."""
 
 
 @dataclass(frozen=True, slots=True)

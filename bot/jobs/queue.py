@@ -25,7 +25,7 @@ from bot.jobs.closures import EVERYWHERE, closed_servers, not_paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, Showing, StoredImage
 from bot.jobs.quota import Terms
-from bot.jobs.rows import image_of, in_state, job_of, now
+from bot.jobs.rows import image_of, in_state, job_of, now, was_claimed
 from bot.jobs.together import Together
 from bot.moderation import audit
 from bot.moderation.audit import Deed
@@ -156,13 +156,13 @@ class JobQueue:
             return True
 
     async def cancel(self, job_id: int, deed: Deed | None = None) -> bool:
-        """Cancel it while it waits or is drawn; False when it is past that. Raises JobNotFound."""
+        """Cancel it while it is held, waits or is drawn; False when it is past that. Raises JobNotFound."""
         async with self._database.write() as connection:
             if await _first(connection, _jobs.c.id == job_id) is None:
                 raise _not_found()
             result = await connection.execute(
                 update(_jobs)
-                .where(_jobs.c.id == job_id, in_state(JobState.QUEUED, JobState.RUNNING))
+                .where(_jobs.c.id == job_id, in_state(JobState.HELD, JobState.QUEUED, JobState.RUNNING))
                 .values(state=JobState.CANCELLED, finished_at=now())
             )
             if not _changed(result):
@@ -235,10 +235,11 @@ class JobQueue:
 
         With `give_up` the message is beyond reach and no edit is tried again.
         """
+        unended = in_state(JobState.HELD, JobState.QUEUED, JobState.RUNNING, JobState.RENDERED)
         async with self._database.write() as connection:
             ended = await connection.execute(
                 update(_jobs)
-                .where(_jobs.c.id == job_id, in_state(JobState.QUEUED, JobState.RUNNING, JobState.RENDERED))
+                .where(_jobs.c.id == job_id, unended)
                 .values(state=state, error=sentence, finished_at=now())
             )
             if _changed(ended):
@@ -269,10 +270,10 @@ class JobQueue:
     async def line(
         self, *, user_id: int | None = None, guild_id: int | None = None, limit: int
     ) -> tuple[tuple[JobSnapshot, ...], int]:
-        """The first jobs that are drawn or wait, of a user or of a server, in the order of their turns, and how many
-        there are. EVERYWHERE stands for all servers."""
+        """The first jobs that are drawn, wait or are held, of a user or of a server, in the order of their turns, and
+        how many there are. EVERYWHERE stands for all servers."""
         whose = _jobs.c.user_id == user_id if user_id is not None else _of_guild(guild_id)
-        there = whose & in_state(JobState.QUEUED, JobState.RUNNING)
+        there = whose & in_state(JobState.HELD, JobState.QUEUED, JobState.RUNNING)
         order = (_jobs.c.state != literal(JobState.RUNNING.value), _jobs.c.tag, _jobs.c.id)
         async with self._database.read() as connection:
             count = await connection.scalar(select(func.count()).select_from(_jobs).where(there))
@@ -326,17 +327,43 @@ class JobQueue:
     async def delete_images(self, job_id: int, deed: Deed | None = None) -> set[str]:
         """Forget the job's pictures; returns the files that no other picture uses."""
         async with self._database.write() as connection:
-            if deed is not None:
-                await audit.append(connection, self._database, deed)
             gone = (await _images_of(connection, [job_id]))[job_id]
             await connection.execute(_images.delete().where(_images.c.job_id == job_id))
             files = {sha256 for image in gone for sha256 in (image.sha256, image.latents_sha256)}
-            return files - await _used(connection, files)
+            unused = files - await _used(connection, files)
+            if deed is not None:
+                await audit.append(connection, self._database, deed)
+            return unused
 
     async def unused(self, files: set[str]) -> set[str]:
         """Those of `files` that no picture refers to."""
         async with self._database.read() as connection:
             return files - await _used(connection, files)
+
+
+async def release(connection: AsyncConnection, job_id: int) -> bool:
+    """A moderator lets a held job be drawn: it waits where it would by now. False when it is not held any more."""
+    served = select(func.max(_jobs.c.tag)).where(was_claimed()).scalar_subquery()
+    passed = func.coalesce(served, 0.0)
+    result = await connection.execute(
+        update(_jobs)
+        .where(_jobs.c.id == job_id, in_state(JobState.HELD))
+        .values(state=JobState.QUEUED, tag=case((_jobs.c.tag < passed, passed), else_=_jobs.c.tag))
+    )
+    return _changed(result)
+
+
+async def refuse(connection: AsyncConnection, job_id: int, sentence: str) -> bool:
+    """A moderator does not let a held job be drawn; `sentence` tells its author. False when it is not held any more."""
+    result = await connection.execute(
+        update(_jobs)
+        .where(_jobs.c.id == job_id, in_state(JobState.HELD))
+        .values(state=JobState.FAILED, error=sentence, finished_at=now())
+    )
+    if not _changed(result):
+        return False
+    await quota.refund(connection, job_id)
+    return True
 
 
 async def set_showing(

@@ -156,6 +156,7 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
 _partial("ix_jobs_ready", "tag", "id", where="state = 'queued'")
 _partial("ix_jobs_waiting_by_user", "user_id", where="state = 'queued'")
+_partial("ix_jobs_held_by_user", "user_id", where="state = 'held'")
 _partial("ix_jobs_running_by_user", "user_id", where="state = 'running'")
 _partial("ix_jobs_served", "tag", where="attempt > 0")
 _partial("ix_jobs_unshown", "id", where="finished_at IS NOT NULL AND shown_at IS NULL")

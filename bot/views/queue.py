@@ -115,7 +115,14 @@ def _state(count: int, closures: Mapping[int, Closure]) -> str:
 def _entry(snapshot: JobSnapshot) -> str:
     job = snapshot.job
     prompt = f"**{text.quoted(job.options.prompt, 80)}** — <@{job.user_id}>"
-    return f"{prompt}\n-# {'being drawn' if job.state is JobState.RUNNING else text.place(snapshot)}"
+    match job.state:
+        case JobState.RUNNING:
+            place = "being drawn"
+        case JobState.HELD:
+            place = "a moderator has to look at it first"
+        case _:
+            place = text.place(snapshot)
+    return f"{prompt}\n-# {place}"
 
 
 def _buttons(scope: Scope, closures: Mapping[int, Closure]) -> list[QueueButton]:

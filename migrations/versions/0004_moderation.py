@@ -30,6 +30,13 @@ REFUSE = {
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.create_index(
+        "ix_jobs_held_by_user",
+        "jobs",
+        ["user_id"],
+        sqlite_where=sa.text("state = 'held'"),
+        postgresql_where=sa.text("state = 'held'"),
+    )
     op.add_column("images", sa.Column("showing", sa.String(20), server_default=sa.text("'plain'"), nullable=False))
     op.add_column("images", sa.Column("note", sa.Text()))
     op.add_column("images", sa.Column("score", sa.Float()))
@@ -208,4 +215,5 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION audit_refuses()")
     for column in ("phash", "score", "note", "showing"):
         op.drop_column("images", column)
+    op.drop_index("ix_jobs_held_by_user", "jobs")
     op.drop_column("jobs", "revision")
