@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.moderation.cases import CaseKind
 from bot.storage import tables
 from bot.storage.session import Database
 
-_notices = tables.notices
+_notices, _cases = tables.notices, tables.cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Notice:
     case_id: int | None
     content: str
     created_at: datetime
+    appealable: bool
+    """It tells of a first decision."""
 
 
 class Notices:
@@ -30,10 +33,13 @@ class Notices:
     async def unsent(self) -> tuple[Notice, ...]:
         """Oldest first."""
         async with self._database.read() as connection:
-            found = await connection.execute(
-                select(_notices).where(_notices.c.sent_at.is_(None)).order_by(_notices.c.id)
+            first = (_cases.c.kind != CaseKind.APPEAL).label("appealable")
+            statement = select(_notices, first).outerjoin(_cases, _cases.c.id == _notices.c.case_id)
+            found = await connection.execute(statement.where(_notices.c.sent_at.is_(None)).order_by(_notices.c.id))
+            return tuple(
+                Notice(row.id, row.user_id, row.case_id, row.content, row.created_at, bool(row.appealable))
+                for row in found
             )
-            return tuple(Notice(row.id, row.user_id, row.case_id, row.content, row.created_at) for row in found)
 
     async def sent(self, notice_id: int) -> None:
         """Discord took it, or never will."""

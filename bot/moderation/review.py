@@ -1,0 +1,307 @@
+"""Deciding cases: each once, and everything that follows from it in the same transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from bot.errors import AppealRefused, CaseDecided, NotAllowed
+from bot.jobs import queue
+from bot.jobs.model import Showing
+from bot.moderation import audit, cases, notices, restrictions
+from bot.moderation.cases import Case, CaseKind, CaseState, Decision
+from bot.moderation.restrictions import Restriction
+from bot.storage import tables
+from bot.storage.images import ImageLost, ImageStore
+from bot.storage.session import Database
+
+log = logging.getLogger(__name__)
+
+APPEAL_WINDOW = timedelta(days=7)
+"""How long an author may appeal; until then the files of removed pictures are kept."""
+
+_cases, _images, _hashes = tables.cases, tables.images, tables.removed_hashes
+
+Variants = Callable[[bytes], Sequence[str]]
+"""The perceptual hashes of a picture and of its mirrored and cropped selves, of PNG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What somebody decides about a case, and who they are."""
+
+    decision: Decision
+    by: int
+    note: str = ""
+    """What the author is told."""
+    until: datetime | None = None
+    """How long a time-out lasts."""
+    owner: bool = False
+    """`by` owns the server."""
+
+
+def choices(case: Case) -> tuple[Decision, ...]:
+    """What may be decided: a prompt shows nothing that a spoiler could cover, an appeal punishes nobody anew."""
+    match case.kind:
+        case CaseKind.PROMPT:
+            return (Decision.APPROVE, Decision.REMOVE, Decision.TIME_OUT, Decision.BAN)
+        case CaseKind.APPEAL:
+            return (Decision.APPROVE, Decision.SPOILER, Decision.REMOVE)
+        case _:
+            return tuple(Decision)
+
+
+class Review:
+    def __init__(self, database: Database, images: ImageStore, variants: Variants) -> None:
+        self._database = database
+        self._images = images
+        self._variants = variants
+
+    async def decide(self, case_id: int, verdict: Verdict) -> Case:
+        """Of several decisions the first counts; the case as it is then.
+
+        Raises CaseNotFound, CaseDecided naming who was first, or NotAllowed, with nothing changed.
+        """
+        phashes = await self._hashes(case_id) if verdict.decision.removes else []
+        async with self._database.write() as connection:
+            case = await cases.get_case(connection, case_id)
+            appealed = None if case.appeal_of is None else await cases.get_case(connection, case.appeal_of)
+            _require_fit(case, appealed, verdict)
+            if not await _settle(connection, case_id, verdict):
+                raise CaseDecided(told_of(await cases.get_case(connection, case_id)))
+            if not await self._follow(connection, case, appealed, verdict, phashes):
+                await connection.execute(
+                    update(_cases).where(_cases.c.id == case_id).values(state=CaseState.VOID, decision=None)
+                )
+            await self._record(connection, case, verdict)
+            decided = await cases.get_case(connection, case_id)
+        if decided.state is CaseState.VOID:
+            raise CaseDecided(told_of(decided))
+        return decided
+
+    async def appeal(self, case_id: int, user_id: int, reason: str) -> int:
+        """Ask the moderators to look at a decision again, once. Returns the new case; raises AppealRefused."""
+        async with self._database.write() as connection:
+            await connection.execute(select(_cases.c.id).where(_cases.c.id == case_id).with_for_update())
+            case = await cases.get_case(connection, case_id)
+            if case.user_id != user_id:
+                raise AppealRefused("Only whoever it was decided about can appeal.")
+            if case.decision is None or not case.decision.removes or case.kind is CaseKind.APPEAL:
+                raise AppealRefused("There is nothing to appeal against.")
+            if case.decided_at is not None and datetime.now(UTC) > case.decided_at + APPEAL_WINDOW:
+                raise AppealRefused(f"An appeal is possible for {APPEAL_WINDOW.days} days after the decision.")
+            if await connection.scalar(select(_cases.c.id).where(_cases.c.appeal_of == case_id)) is not None:
+                raise AppealRefused("You have appealed already, and one decision is looked at again once.")
+            return await cases.open_case(
+                connection,
+                CaseKind.APPEAL,
+                guild_id=case.guild_id,
+                user_id=user_id,
+                reason=reason,
+                job_id=case.job_id,
+                index=case.index,
+                score=case.score,
+                appeal_of=case_id,
+            )
+
+    async def _hashes(self, case_id: int) -> list[str]:
+        """Of the pictures that are about to be removed; before the transaction, because it reads them."""
+        async with self._database.read() as connection:
+            case = await cases.get_case(connection, case_id)
+            if case.kind not in (CaseKind.PICTURE, CaseKind.REPORT):
+                return []
+            found = (await connection.scalars(select(_images.c.sha256).where(_concerned(case)))).all()
+        return await asyncio.to_thread(self._variants_of, found)
+
+    def _variants_of(self, files: Iterable[str]) -> list[str]:
+        phashes: dict[str, None] = {}
+        for sha256 in files:
+            try:
+                phashes |= dict.fromkeys(self._variants(self._images.read(sha256)))
+            except ImageLost:
+                log.warning("A picture that is removed is gone already, so that no other is compared with it.")
+        return list(phashes)
+
+    async def _follow(
+        self,
+        connection: AsyncConnection,
+        case: Case,
+        appealed: Case | None,
+        verdict: Verdict,
+        phashes: Sequence[str],
+    ) -> bool:
+        """Do what was decided. False when there is nothing left to decide about."""
+        if appealed is not None:
+            await self._follow_appeal(connection, case, appealed, verdict)
+            return True
+        if case.kind is CaseKind.PROMPT:
+            if not await _follow_prompt(connection, case, verdict):
+                return False
+        elif verdict.decision.removes:
+            await _remove(connection, case, verdict, phashes)
+        else:
+            await _show(connection, case, verdict.decision)
+        if verdict.decision.removes:
+            await self._restrict(connection, case, verdict)
+            await notices.owe(connection, case.user_id, _why(case, verdict), case_id=case.id)
+        return True
+
+    async def _follow_appeal(self, connection: AsyncConnection, case: Case, appealed: Case, verdict: Verdict) -> None:
+        if verdict.decision.removes:
+            sentence = f"A moderator has looked at {_what(appealed)} again, and the decision stays."
+        else:
+            sentence = f"A moderator has looked at {_what(appealed)} again and taken the decision back."
+            await connection.execute(_hashes.delete().where(_hashes.c.case_id == appealed.id))
+            if appealed.kind is CaseKind.PROMPT:
+                sentence += " You may ask for it once more."
+            else:
+                await _restore(connection, appealed, Showing.REMOVED, verdict.decision)
+            # Last, because it takes the audit log's lock.
+            guild_id, author_id, by = appealed.guild_id, appealed.user_id, verdict.by
+            await restrictions.lift(connection, self._database, guild_id, author_id, by=by, case_id=appealed.id)
+        await notices.owe(connection, appealed.user_id, _with_note(sentence, verdict.note), case_id=case.id)
+
+    async def _restrict(self, connection: AsyncConnection, case: Case, verdict: Verdict) -> None:
+        if verdict.decision is Decision.REMOVE:
+            return
+        until = None if verdict.decision is Decision.BAN else verdict.until
+        reason = verdict.note or f"decided in case {case.id}"
+        restriction = Restriction(case.guild_id, case.user_id, until, reason, case.id)
+        await restrictions.impose(connection, self._database, restriction, by=verdict.by)
+
+    async def _record(self, connection: AsyncConnection, case: Case, verdict: Verdict) -> None:
+        decision = {
+            "kind": case.kind,
+            "decision": verdict.decision,
+            "job": case.job_id,
+            "picture": None if case.index is None else case.index + 1,
+            "author": await audit.pseudonym(connection, self._database, case.user_id),
+            "appeal of": case.appeal_of,
+        }
+        deed = audit.Deed(case.guild_id, verdict.by, "case.decide", f"case {case.id}", after=decision)
+        await audit.append(connection, self._database, deed)
+
+
+def told_of(case: Case) -> str:
+    """How a case stands, in one sentence."""
+    if case.state is CaseState.VOID:
+        return "There is nothing left to decide: it was cancelled or deleted meanwhile."
+    if case.decision is None:
+        return "Nobody has decided yet."
+    return f"<@{case.decided_by}> has decided this case: {case.decision}."
+
+
+def _require_fit(case: Case, appealed: Case | None, verdict: Verdict) -> None:
+    """Raises NotAllowed."""
+    if case.user_id == verdict.by:
+        raise NotAllowed("This is about yourself, so another moderator has to decide it.")
+    if verdict.decision not in choices(case):
+        raise NotAllowed("That cannot be decided about this case.")
+    if appealed is not None and verdict.decision.removes and appealed.decided_by == verdict.by and not verdict.owner:
+        raise NotAllowed("You made the first decision, so only another moderator or the server's owner confirms it.")
+
+
+async def _settle(connection: AsyncConnection, case_id: int, verdict: Verdict) -> bool:
+    statement = (
+        update(_cases)
+        .where(_cases.c.id == case_id, _cases.c.state == CaseState.OPEN)
+        .values(
+            state=CaseState.DECIDED,
+            decision=verdict.decision,
+            decided_by=verdict.by,
+            decided_at=datetime.now(UTC),
+            note=verdict.note or None,
+            revision=_cases.c.revision + 1,
+            shown_at=None,
+        )
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def _follow_prompt(connection: AsyncConnection, case: Case, verdict: Verdict) -> bool:
+    if case.job_id is None:
+        return False
+    if verdict.decision is Decision.APPROVE:
+        return await queue.release(connection, case.job_id)
+    return await queue.refuse(connection, case.job_id, _with_note("A moderator refused this prompt.", verdict.note))
+
+
+async def _remove(connection: AsyncConnection, case: Case, verdict: Verdict, phashes: Sequence[str]) -> None:
+    """Out of sight, and what looks like it from now on."""
+    shown = await _showings(connection, case)
+    known = {index: showing for index, showing in shown.items() if showing is not Showing.REMOVED}
+    await cases.keep_before(connection, case.id, {**known, **case.before})
+    for index in shown:
+        assert case.job_id is not None, "pictures are of a job"
+        note = _with_note("A moderator removed this picture.", verdict.note)
+        await queue.set_showing(connection, case.job_id, index, Showing.REMOVED, note=note)
+    if phashes:
+        rows = [
+            {"case_id": case.id, "number": number, "guild_id": case.guild_id, "phash": phash}
+            for number, phash in enumerate(phashes)
+        ]
+        await connection.execute(_hashes.insert(), rows)
+
+
+async def _show(connection: AsyncConnection, case: Case, decision: Decision) -> None:
+    if case.kind is CaseKind.REPORT and decision is Decision.APPROVE:
+        await _restore(connection, case, Showing.HELD, decision)
+        return
+    for index in await _showings(connection, case):
+        assert case.job_id is not None, "pictures are of a job"
+        await queue.set_showing(connection, case.job_id, index, _shown_by(decision))
+
+
+async def _restore(connection: AsyncConnection, case: Case, hidden: Showing, decision: Decision) -> None:
+    """Show again what the case took out of sight; another case may have decided about it meanwhile."""
+    for index, showing in (await _showings(connection, case)).items():
+        if showing is hidden and index in case.before:
+            was = case.before[index]
+            again = was if decision is Decision.APPROVE and was.seen else _shown_by(decision)
+            assert case.job_id is not None, "pictures are of a job"
+            await queue.set_showing(connection, case.job_id, index, again)
+
+
+def _shown_by(decision: Decision) -> Showing:
+    return Showing.SPOILER if decision is Decision.SPOILER else Showing.PLAIN
+
+
+async def _showings(connection: AsyncConnection, case: Case) -> dict[int, Showing]:
+    columns = select(_images.c["index"].label("number"), _images.c.showing).where(_concerned(case))
+    return {row.number: Showing(row.showing) for row in await connection.execute(columns)}
+
+
+def _concerned(case: Case) -> ColumnElement[bool]:
+    whole = _images.c.job_id == case.job_id
+    return whole if case.index is None else whole & (_images.c["index"] == case.index)
+
+
+def _why(case: Case, verdict: Verdict) -> str:
+    sentence = f"A moderator removed {_what(case)}."
+    if case.kind is CaseKind.PROMPT:
+        sentence = f"A moderator refused {_what(case)}."
+    told = [_with_note(sentence, verdict.note)]
+    if verdict.decision is Decision.TIME_OUT and verdict.until is not None:
+        told.append(f"You may not draw in that server until <t:{int(verdict.until.timestamp())}:f>.")
+    elif verdict.decision is Decision.BAN:
+        told.append("You may not draw in that server any more.")
+    told.append(f"You may appeal once, within {APPEAL_WINDOW.days} days.")
+    return "\n".join(told)
+
+
+def _what(case: Case) -> str:
+    if case.kind is CaseKind.PROMPT:
+        return f"a prompt of yours (job {case.job_id})"
+    which = "the pictures" if case.index is None else f"picture {case.index + 1}"
+    return f"{which} of your job {case.job_id}"
+
+
+def _with_note(sentence: str, note: str) -> str:
+    return f"{sentence.removesuffix('.')}: {note.strip()}" if note.strip() else sentence
