@@ -27,5 +27,5 @@ def parse(text: str, now: datetime) -> datetime:
     else:
         raise NotATime("Say how long as `2 h`, `90 min` or `3 days`, or until when as `22:00`.")
     if not timedelta(minutes=1) <= moment - now <= LONGEST:
-        raise NotATime(f"A checkpoint can be used for a minute up to {LONGEST.days} days.")
+        raise NotATime(f"That has to last from a minute up to {LONGEST.days} days.")
     return moment

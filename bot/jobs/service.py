@@ -95,6 +95,11 @@ class JobService:
         self._dispatcher.deliver(job_id)
         return True
 
+    def reconsider(self, job_id: int) -> None:
+        """Something was decided about the job: begin to draw it, or edit its message, without waiting for a look."""
+        self._dispatcher.wake()
+        self._dispatcher.deliver(job_id)
+
     async def line(
         self, *, user_id: int | None = None, guild_id: int | None = None, limit: int
     ) -> tuple[tuple[JobSnapshot, ...], int]:

@@ -73,7 +73,7 @@ class Review:
         async with self._database.write() as connection:
             case = await cases.get_case(connection, case_id)
             appealed = None if case.appeal_of is None else await cases.get_case(connection, case.appeal_of)
-            _require_fit(case, appealed, verdict)
+            require_open(case, appealed, verdict)
             if not await _settle(connection, case_id, verdict):
                 raise CaseDecided(told_of(await cases.get_case(connection, case_id)))
             if not await self._follow(connection, case, appealed, verdict, phashes):
@@ -90,15 +90,7 @@ class Review:
         """Ask the moderators to look at a decision again, once. Returns the new case; raises AppealRefused."""
         async with self._database.write() as connection:
             await connection.execute(select(_cases.c.id).where(_cases.c.id == case_id).with_for_update())
-            case = await cases.get_case(connection, case_id)
-            if case.user_id != user_id:
-                raise AppealRefused("Only whoever it was decided about can appeal.")
-            if case.decision is None or not case.decision.removes or case.kind is CaseKind.APPEAL:
-                raise AppealRefused("There is nothing to appeal against.")
-            if case.decided_at is not None and datetime.now(UTC) > case.decided_at + APPEAL_WINDOW:
-                raise AppealRefused(f"An appeal is possible for {APPEAL_WINDOW.days} days after the decision.")
-            if await connection.scalar(select(_cases.c.id).where(_cases.c.appeal_of == case_id)) is not None:
-                raise AppealRefused("You have appealed already, and one decision is looked at again once.")
+            case = await _appealable(connection, case_id, user_id)
             return await cases.open_case(
                 connection,
                 CaseKind.APPEAL,
@@ -110,6 +102,11 @@ class Review:
                 score=case.score,
                 appeal_of=case_id,
             )
+
+    async def require_appealable(self, case_id: int, user_id: int) -> None:
+        """Raises AppealRefused where an appeal would be refused."""
+        async with self._database.read() as connection:
+            await _appealable(connection, case_id, user_id)
 
     async def _hashes(self, case_id: int) -> list[str]:
         """Of the pictures that are about to be removed; before the transaction, because it reads them."""
@@ -198,14 +195,29 @@ def told_of(case: Case) -> str:
     return f"<@{case.decided_by}> has decided this case: {case.decision}."
 
 
-def _require_fit(case: Case, appealed: Case | None, verdict: Verdict) -> None:
-    """Raises NotAllowed."""
+def require_open(case: Case, appealed: Case | None, verdict: Verdict) -> None:
+    """Raises CaseDecided, or NotAllowed where that person may not decide so."""
+    if case.state is not CaseState.OPEN:
+        raise CaseDecided(told_of(case))
     if case.user_id == verdict.by:
         raise NotAllowed("This is about yourself, so another moderator has to decide it.")
     if verdict.decision not in choices(case):
         raise NotAllowed("That cannot be decided about this case.")
     if appealed is not None and verdict.decision.removes and appealed.decided_by == verdict.by and not verdict.owner:
         raise NotAllowed("You made the first decision, so only another moderator or the server's owner confirms it.")
+
+
+async def _appealable(connection: AsyncConnection, case_id: int, user_id: int) -> Case:
+    case = await cases.get_case(connection, case_id)
+    if case.user_id != user_id:
+        raise AppealRefused("Only whoever it was decided about can appeal.")
+    if case.decision is None or not case.decision.removes or case.kind is CaseKind.APPEAL:
+        raise AppealRefused("There is nothing to appeal against.")
+    if case.decided_at is not None and datetime.now(UTC) > case.decided_at + APPEAL_WINDOW:
+        raise AppealRefused(f"An appeal is possible for {APPEAL_WINDOW.days} days after the decision.")
+    if await connection.scalar(select(_cases.c.id).where(_cases.c.appeal_of == case_id)) is not None:
+        raise AppealRefused("You have appealed already, and one decision is looked at again once.")
+    return case
 
 
 async def _settle(connection: AsyncConnection, case_id: int, verdict: Verdict) -> bool:

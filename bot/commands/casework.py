@@ -1,0 +1,220 @@
+"""Keeps the messages of cases and the notices to people as their rows say, whatever crashes in between.
+
+A message that may have been sent is looked for before it is sent again; one that is there is only edited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import discord
+from discord.http import Route, handle_message_parameters
+
+from bot.jobs.delivery import Rendered
+from bot.jobs.service import JobService
+from bot.moderation.cases import Case, CaseState
+from bot.moderation.docket import CaseFile, Docket
+from bot.moderation.hashes import variants
+from bot.moderation.notices import Notice, Notices
+from bot.moderation.reports import Reports
+from bot.moderation.restrictions import Restrictions
+from bot.moderation.review import Review
+from bot.storage.images import ImageLost, ImageStore
+from bot.storage.session import Database
+from bot.views import cases as case_view
+from bot.views import report as report_view
+
+if TYPE_CHECKING:
+    from bot.client import ImagineBot
+
+log = logging.getLogger(__name__)
+
+PAUSES = (2.0, 300.0)
+"""Seconds between two looks at what is to be told: usually, and at most while Discord takes nothing."""
+SKEW = timedelta(minutes=1)
+"""How far this machine's clock and Discord's may be apart."""
+SEARCHED = 100
+"""Messages among which one that may have been sent is looked for."""
+
+_TROUBLE = (discord.HTTPException, aiohttp.ClientError, OSError)
+_GONE = (10003, 10008)  # unknown channel, unknown message
+
+
+class Casework:
+    """What moderators do with cases, and the loop that tells of it."""
+
+    def __init__(self, bot: ImagineBot, database: Database, images: ImageStore) -> None:
+        self.docket = Docket(database)
+        self.reports = Reports(database)
+        self.review = Review(database, images, variants)
+        self.restrictions = Restrictions(database)
+        self._bot = bot
+        self._notices = Notices(database)
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._began = datetime.now(UTC)
+        self._tried: set[int] = set()
+        """Notices that Discord may have taken though its answer did not arrive."""
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._forever(), name="tell of cases")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def wake(self) -> None:
+        """There is something to tell."""
+        self._woken.set()
+
+    async def _forever(self) -> None:
+        shortest, longest = PAUSES
+        pause = shortest
+        while True:
+            self._woken.clear()
+            try:
+                trouble = await self._tell()
+            except Exception:
+                log.exception("Moderators could not be told of cases; trying again.")
+                trouble = True
+            pause = min(2 * pause, longest) if trouble else shortest
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _tell(self) -> bool:
+        """Whether Discord did not take all of it."""
+        trouble = False
+        await self.docket.void_pointless()
+        for case, channel_id in await self.docket.unshown():
+            try:
+                await self._tell_case(case, channel_id)
+            except _TROUBLE as error:
+                log.warning("The message of case %d is not up to date: %s", case.id, error)
+                trouble = True
+        for notice in await self._notices.unsent():
+            try:
+                await self._tell_person(notice)
+            except _TROUBLE as error:
+                log.warning("Notice %d could not be sent: %s", notice.id, error)
+                trouble = True
+        return trouble
+
+    # --- cases ------------------------------------------------------------------------------------------------------
+
+    async def _tell_case(self, case: Case, review_channel_id: int | None) -> None:
+        if case.message_id is None and case.posting_at is not None and case.channel_id is not None:
+            message_id = await self._find(
+                case.channel_id, case.posting_at, lambda message: _has_button(message, case.id)
+            )
+            if message_id is not None:
+                await self.docket.posted(case.id, message_id)
+                await self._edit(case, case.channel_id, message_id)
+                return
+        if case.message_id is not None and case.channel_id is not None:
+            await self._edit(case, case.channel_id, case.message_id)
+        elif case.state is not CaseState.OPEN:
+            await self.docket.shown(case)  # decided before anybody was told of it
+        elif review_channel_id is not None:
+            await self._post(case, review_channel_id)
+
+    async def _post(self, case: Case, channel_id: int) -> None:
+        await self.docket.posting(case.id, channel_id)
+        rendered = await self._rendered(case)
+        message = await self._send(_messages(channel_id), rendered, nonce=f"case-{case.id}")
+        await self.docket.posted(case.id, int(message["id"]))
+        await self.docket.shown(case)
+
+    async def _edit(self, case: Case, channel_id: int, message_id: int) -> None:
+        route = Route(
+            "PATCH", "/channels/{channel_id}/messages/{message_id}", channel_id=channel_id, message_id=message_id
+        )
+        try:
+            await self._send(route, await self._rendered(case))
+        except discord.NotFound as error:
+            if error.code not in _GONE:
+                raise
+            await self.docket.not_posted(case.id)  # somebody deleted it; what is open is posted anew
+        else:
+            await self.docket.shown(case)
+
+    async def _rendered(self, case: Case) -> Rendered:
+        file = await self.docket.look(case.id)
+        return await asyncio.to_thread(lambda: case_view.render(file, originals(self._bot.jobs, file)))
+
+    # --- people -----------------------------------------------------------------------------------------------------
+
+    async def _tell_person(self, notice: Notice) -> None:
+        doubtful = notice.created_at < self._began or notice.id in self._tried
+        self._tried.add(notice.id)
+        try:
+            channel = await self._bot.http.start_private_message(notice.user_id)
+            channel_id = int(channel["id"])
+            rendered = Rendered(report_view.notice(notice), [])
+            if not doubtful or not await self._find(channel_id, notice.created_at, _says(notice.content)):
+                await self._send(_messages(channel_id), rendered, nonce=f"notice-{notice.id}")
+        except (discord.Forbidden, discord.NotFound) as refusal:
+            log.info("Notice %d cannot be delivered: %s", notice.id, refusal)
+        await self._notices.sent(notice.id)
+        self._tried.discard(notice.id)
+
+    # --- Discord ----------------------------------------------------------------------------------------------------
+
+    async def _find(self, channel_id: int, since: datetime, wanted: Any) -> int | None:
+        """Our message among those since then. A channel that is gone or closed to us has none."""
+        after = discord.utils.time_snowflake(since - SKEW)
+        try:
+            found = await self._bot.http.logs_from(channel_id, SEARCHED, after=after)
+        except (discord.Forbidden, discord.NotFound):
+            return None
+        own = (m for m in found if int(m["author"]["id"]) == self._bot.application_id and wanted(m))
+        return next((int(message["id"]) for message in own), None)
+
+    async def _send(self, route: Route, rendered: Rendered, *, nonce: str | None = None) -> Any:
+        parameters = handle_message_parameters(
+            view=rendered.view,
+            attachments=rendered.files,
+            allowed_mentions=discord.AllowedMentions.none(),
+            nonce=nonce,
+        )
+        with parameters:
+            if parameters.files:
+                form = parameters.multipart
+                return await self._bot.http.request(route, files=parameters.files, form=form)
+            return await self._bot.http.request(route, json=parameters.payload)
+
+
+def originals(jobs: JobService, file: CaseFile) -> list[bytes]:
+    """The case's pictures as PNG, where they are still there; reads the disk."""
+    found = []
+    for image in file.images:
+        with suppress(ImageLost):
+            found.append(jobs.read_image(image.sha256))
+    return found
+
+
+def _messages(channel_id: int) -> Route:
+    return Route("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
+
+
+def _has_button(message: Any, case_id: int) -> bool:
+    ids = (str(component.get("custom_id", "")) for component in _walk(message["components"]))
+    return any(custom_id.startswith("case:") and custom_id.endswith(f":{case_id}") for custom_id in ids)
+
+
+def _says(content: str) -> Any:
+    said = discord.utils.escape_mentions(content)
+    return lambda message: any(component.get("content") == said for component in _walk(message["components"]))
+
+
+def _walk(components: list[Any]) -> Iterator[Any]:
+    for component in components:
+        yield component
+        yield from _walk(component.get("components", []))
