@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import CaseNotFound
 from bot.jobs.model import Showing
 from bot.storage import tables
+
+APPEAL_WINDOW = timedelta(days=7)
+"""How long an author may appeal; until then the files of removed pictures are kept."""
 
 _cases = tables.cases
 
@@ -117,6 +120,25 @@ async def changed(connection: AsyncConnection, case_id: int) -> None:
     """Its message is to say something else."""
     statement = update(_cases).where(_cases.c.id == case_id)
     await connection.execute(statement.values(revision=_cases.c.revision + 1, shown_at=None))
+
+
+async def appealable(connection: AsyncConnection, job_ids: Collection[int]) -> dict[int, int]:
+    """The newest decision about each of these jobs that its author may still appeal against."""
+    appeals = _cases.alias()
+    latest = datetime.now(UTC) - APPEAL_WINDOW
+    removing = [decision for decision in Decision if decision.removes]
+    statement = (
+        select(_cases.c.job_id, func.max(_cases.c.id).label("newest"))
+        .where(
+            _cases.c.job_id.in_(job_ids),
+            _cases.c.kind != CaseKind.APPEAL,
+            _cases.c.decision.in_(removing),
+            _cases.c.decided_at > latest,
+            ~select(appeals.c.id).where(appeals.c.appeal_of == _cases.c.id).exists(),
+        )
+        .group_by(_cases.c.job_id)
+    )
+    return {row.job_id: row.newest for row in await connection.execute(statement)}
 
 
 async def get_case(connection: AsyncConnection, case_id: int) -> Case:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,16 +16,13 @@ from bot.errors import AppealRefused, CaseDecided, NotAllowed
 from bot.jobs import queue
 from bot.jobs.model import Showing
 from bot.moderation import audit, cases, notices, restrictions
-from bot.moderation.cases import Case, CaseKind, CaseState, Decision
+from bot.moderation.cases import APPEAL_WINDOW, Case, CaseKind, CaseState, Decision
 from bot.moderation.restrictions import Restriction
 from bot.storage import tables
 from bot.storage.images import ImageLost, ImageStore
 from bot.storage.session import Database
 
 log = logging.getLogger(__name__)
-
-APPEAL_WINDOW = timedelta(days=7)
-"""How long an author may appeal; until then the files of removed pictures are kept."""
 
 _cases, _images, _hashes = tables.cases, tables.images, tables.removed_hashes
 

@@ -15,12 +15,12 @@ from bot.errors import AppealRefused, CaseDecided, NotAllowed, ReportRefused, Re
 from bot.jobs.model import JobState, Showing, StoredImage
 from bot.jobs.queue import JobQueue
 from bot.moderation import audit, cases
-from bot.moderation.cases import CaseKind, CaseState, Decision
+from bot.moderation.cases import APPEAL_WINDOW, CaseKind, CaseState, Decision
 from bot.moderation.docket import Docket
 from bot.moderation.notices import Notices
 from bot.moderation.reports import Record, Reports
 from bot.moderation.restrictions import Restrictions
-from bot.moderation.review import APPEAL_WINDOW, Review, Verdict
+from bot.moderation.review import Review, Verdict
 from bot.storage import tables
 from bot.storage.images import ImageStore
 from bot.storage.session import Database
