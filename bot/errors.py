@@ -99,6 +99,14 @@ class PicturesNotSaved(UserFacingError):
     """The pictures were drawn, but the disk did not take them."""
 
 
+class NotJudged(UserFacingError):
+    """Nothing could judge the pictures, and where they would go they may not be shown unjudged."""
+
+
+class PictureHidden(UserFacingError):
+    """A picture is held or was removed, so that nothing is made of it."""
+
+
 class CaseNotFound(UserFacingError):
     """The case behind a button is gone."""
 
@@ -117,6 +125,14 @@ class ReportRefused(UserFacingError):
 
 class AppealRefused(UserFacingError):
     """There is no decision that this person could still appeal."""
+
+
+class SettingRefused(UserFacingError):
+    """A server's managers set something that cannot hold; what was set before stays."""
+
+
+class TooLarge(UserFacingError):
+    """A file would be larger than Discord takes."""
 
 
 class TermsNotAccepted(UserFacingError):

@@ -10,11 +10,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.errors import TermsNotAccepted
+from bot.errors import SettingRefused, TermsNotAccepted
 from bot.jobs.together import Together
 from bot.moderation.audit import Deed, append
 from bot.storage import tables
 from bot.storage.session import Database
+
+ACCEPTANCE = "I accept the risk"
+"""The words that it takes to have pictures shown which nothing judged."""
 
 _moderation, _roles, _accepted = tables.moderation, tables.moderator_roles, tables.terms_accepted
 
@@ -131,6 +134,15 @@ class Servers:
             return TermsNotAccepted(guild_id, text, version)
 
         return [missing(*asker) for asker in askers]
+
+
+def require_order(spoiler: float | None, hold: float | None, block: float | None) -> None:
+    """Raises SettingRefused unless the scores are all None, or between 0 and 1 and each no less than the one before."""
+    given = [score for score in (spoiler, hold, block) if score is not None]
+    if len(given) not in (0, 3):
+        raise SettingRefused("Give all three scores, or none of them for the bot's own.")
+    if given != sorted(given) or not all(0 <= score <= 1 for score in given):
+        raise SettingRefused("The scores must be from 0 to 1, spoiler no more than hold, and hold no more than block.")
 
 
 async def _settings(connection: AsyncConnection, guild_id: int) -> ServerSettings:

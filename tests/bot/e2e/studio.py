@@ -142,8 +142,24 @@ class Member:
 
     async def types(self, command: str, subcommand: str | None = None, *, at: str = "imagine", **options: Any) -> Json:
         """Send a slash command; the message that answers it. Raises Refused."""
+        return await self.answer(await self.begins(command, subcommand, at=at, **options))
+
+    async def begins(self, command: str, subcommand: str | None = None, *, at: str = "imagine", **options: Any) -> str:
+        """Send a slash command without waiting; the interaction's id."""
         body = {"command": command, "subcommand": subcommand, "options": options, "channel_id": self._channels[at]}
-        return await self._answer((await self.act("command", **body))["interaction_id"])
+        return str((await self.act("command", **body))["interaction_id"])
+
+    async def fills(self, opener: str, *values: str) -> Json:
+        """Fill the form that an interaction opened, field by field; the message that answers it."""
+
+        def opened() -> Json | None:
+            return next((d for op, d in self.seen if op == "modal" and d["interaction_id"] == opener), None)
+
+        modal = await self.until(opened)
+        fields = [component["custom_id"] for component in walk(modal) if component["type"] == 4]
+        filled = dict(zip(fields, values, strict=True))
+        sent = await self.act("modal", interaction_id=opener, custom_id=modal["custom_id"], fields=filled)
+        return await self.answer(sent["interaction_id"])
 
     async def presses(self, message: Json, label: str) -> Json | None:
         """Press a button; the new message that answers it, or None when the press changed what was pressed."""
@@ -254,8 +270,8 @@ async def people(sandbox: Sandbox, *usernames: str) -> AsyncIterator[list[Member
 def walk(node: Json) -> list[Json]:
     """Every component of a message or component, outer ones first."""
     found = []
-    accessory = [node["accessory"]] if "accessory" in node else []
-    for component in [*node.get("components", []), *accessory]:
+    inner = [node[name] for name in ("accessory", "component") if name in node]
+    for component in [*node.get("components", []), *inner]:
         found += [component, *walk(component)]
     return found
 
