@@ -11,7 +11,7 @@ import discord
 
 from bot.commands.catalogue import Catalogue
 from bot.errors import BotLacksPermission
-from bot.jobs.model import Job, JobKind, NewJob
+from bot.jobs.model import Job, JobKind, JobSnapshot, NewJob
 from bot.jobs.service import JobService
 from bot.moderation.rules import PromptRules
 from bot.prompt.options import JobOptions
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 COMMIT_PATIENCE = 1.5
 """Seconds the commit may take before the interaction is deferred; Discord gives up after 3."""
+
+PLACE_PATIENCE = 0.1
+"""Seconds that finding out a job's place in line may take; the message is edited to show it when its turn is near."""
 
 ALREADY_ACKNOWLEDGED = 40060
 
@@ -78,7 +81,7 @@ class Admission:
         if job.message_id is not None:
             return  # Discord sent the interaction twice; its message is there already
         # As it was admitted: a fast engine may have begun, and what it shows needs files that only an edit brings.
-        snapshot = replace(await self._jobs.snapshot(job.id), job=job)
+        snapshot = replace(await self._at_once(job), job=job)
         view = job_view.render(snapshot).view
         try:
             message_id = await _send(interaction, view)
@@ -87,6 +90,14 @@ class Admission:
             await self._jobs.cancel(job.id)
         else:
             await self._jobs.attach_message(job.id, message_id)
+
+    async def _at_once(self, job: Job) -> JobSnapshot:
+        """With the job's place, unless so many ask at once that finding it out would hold up the answer."""
+        try:
+            async with asyncio.timeout(PLACE_PATIENCE):
+                return await self._jobs.snapshot(job.id)
+        except TimeoutError:
+            return JobSnapshot(job)
 
 
 def role_ids(interaction: discord.Interaction) -> tuple[int, ...]:

@@ -39,7 +39,8 @@ class Together(Generic[Asked, Answer]):
     async def _work_off(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                asked_for = [(asked, future) for asked, future in self._waiting if not future.done()]
+                batch, self._waiting = asked_for[:MOST], asked_for[MOST:]
                 answers = await self._answers([asked for asked, _ in batch])
                 for number, ((_, future), answer) in enumerate(zip(batch, answers, strict=True), 1):
                     if number % ANSWERED == 0:

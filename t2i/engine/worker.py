@@ -48,6 +48,9 @@ REQUESTS_IN_FLIGHT = 16
 ROWS_PER_TICK = {"cpu": 16, "cuda": 64, "mps": 16}
 """By kind of device. Two requests of four guided pictures make 16 rows."""
 
+NICENESS = 5
+"""So that whoever waits for an answer of the parent, which takes little, gets it while the processors are all in use."""
+
 PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ def main() -> NoReturn:
     options = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="engine: %(levelname)s %(message)s")
     die_with_parent()
+    os.nice(NICENESS)
     # Service managers send SIGTERM to every process; the parent still has pictures to finish, and decides.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     asyncio.run(serve(options))
