@@ -16,6 +16,7 @@ import discord
 
 from bot.client import ImagineBot, point_at_sandbox
 from bot.commands.admission import Admission
+from bot.commands.casework import Casework
 from bot.commands.catalogue import Catalogue
 from bot.commands.changing import Changing
 from bot.errors import DiscordRefused, DiscordUnreachable
@@ -34,6 +35,9 @@ from bot.jobs.service import JobService
 from bot.jobs.shelving import Shelving
 from bot.jobs.switching import Switching
 from bot.lag import watched_loop
+from bot.moderation.audit_log import AuditLog
+from bot.moderation.classifier import ClassifierProcess
+from bot.moderation.judging import Judging
 from bot.moderation.rules import PromptRules
 from bot.moderation.servers import Servers
 from bot.settings import Settings
@@ -75,7 +79,11 @@ async def run(settings: Settings, token: str) -> None:
         )
         stack.push_async_callback(engine.close)
         bot = await stack.enter_async_context(ImagineBot(settings.data_dir))
-        dispatcher = _wire(bot, settings, database, engine)
+        classifier = None if settings.classifier == "none" else ClassifierProcess(settings.classifier)
+        if classifier is not None:
+            stack.push_async_callback(classifier.close)
+            classifier.start()
+        dispatcher = _wire(bot, settings, database, engine, classifier)
 
         with _discord_explained():
             await bot.login(token)
@@ -90,7 +98,13 @@ async def run(settings: Settings, token: str) -> None:
         log.info("Stopping: jobs all but done get %g s, the others keep their place.", GRACE)
 
 
-def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: LocalEngine) -> Dispatcher:
+def _wire(
+    bot: ImagineBot,
+    settings: Settings,
+    database: Database,
+    engine: LocalEngine,
+    classifier: ClassifierProcess | None,
+) -> Dispatcher:
     queue = JobQueue(database, running_per_user=settings.running_per_user, queued_per_user=settings.queued_per_user)
     checkpoints = Checkpoints(database)
     store = ImageStore(settings.data_dir / "images")
@@ -100,9 +114,17 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
         named = (info for info in engine.checkpoints() if info.name == snapshot.job.checkpoint)
         return job_view.render(snapshot, images, encoding, next(named, None))
 
-    delivery = Delivery(bot, queue, board, store, render, progress_interval=settings.progress_interval)
+    servers = Servers(database)
+    judging = Judging(
+        database,
+        servers,
+        classifier,
+        age_restricted=bot.is_age_restricted,
+        accepts_unjudged=settings.accept_unjudged is not None,
+    )
+    delivery = Delivery(bot, queue, board, store, render, judge=judging, progress_interval=settings.progress_interval)
     dispatcher = Dispatcher(
-        engine=engine, queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery
+        engine=engine, queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery, judge=judging
     )
     policy = Policy(
         role_weights=settings.role_weights,
@@ -129,7 +151,7 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
     bot.serve(
         jobs=jobs,
         catalogue=catalogue,
-        admission=Admission(jobs, catalogue, PromptRules(settings.blocked_words)),
+        admission=Admission(jobs, catalogue, PromptRules(settings.blocked_words), judging),
         quotas=Quotas(database, policy),
         checkpoints=checkpoints,
         changing=Changing(
@@ -142,7 +164,9 @@ def _wire(bot: ImagineBot, settings: Settings, database: Database, engine: Local
         ),
         shelving=shelving,
         samples=Samples(engine, measures, settings.data_dir / "samples"),
-        servers=Servers(database),
+        servers=servers,
+        casework=Casework(bot, database, store),
+        audit_log=AuditLog(database),
     )
     return dispatcher
 

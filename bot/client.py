@@ -14,6 +14,7 @@ from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 
 from bot.commands.admission import Admission
+from bot.commands.casework import Casework
 from bot.commands.catalogue import Catalogue
 from bot.commands.changing import Changing
 from bot.errors import SettingsError
@@ -22,13 +23,29 @@ from bot.jobs.quota import Quotas
 from bot.jobs.samples import Samples
 from bot.jobs.service import JobService
 from bot.jobs.shelving import Shelving
+from bot.moderation.audit_log import AuditLog
 from bot.moderation.servers import Servers
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = tuple(
     f"bot.commands.{area}"
-    for area in ("errors", "imagine", "checkpoint", "lora", "buttons", "queue", "usage", "help", "terms")
+    for area in (
+        "errors",
+        "imagine",
+        "checkpoint",
+        "lora",
+        "buttons",
+        "queue",
+        "usage",
+        "help",
+        "terms",
+        "moderation",
+        "audit",
+        "review",
+        "report",
+        "restrict",
+    )
 )
 
 
@@ -44,6 +61,8 @@ class ImagineBot(commands.Bot):
     shelving: Shelving
     samples: Samples
     servers: Servers
+    casework: Casework
+    audit_log: AuditLog
 
     def __init__(self, data_dir: Path) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
@@ -72,11 +91,20 @@ class ImagineBot(commands.Bot):
         shelving: Shelving,
         samples: Samples,
         servers: Servers,
+        casework: Casework,
+        audit_log: AuditLog,
     ) -> None:
         """Give the extensions what they work with; to be called before `login`."""
         self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
         self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
-        self.servers = servers
+        self.servers, self.casework, self.audit_log = servers, casework, audit_log
+
+    def is_age_restricted(self, guild_id: int | None, channel_id: int) -> bool:
+        """Whether the channel, or the one a thread belongs to, is marked so; not where it is unknown."""
+        guild = self.get_guild(guild_id) if guild_id is not None else None
+        channel = guild.get_channel_or_thread(channel_id) if guild is not None else None
+        # A category has the mark too, but nobody writes in one.
+        return channel is not None and channel.is_nsfw()
 
     async def setup_hook(self) -> None:
         for extension in EXTENSIONS:

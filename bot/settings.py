@@ -49,6 +49,14 @@ class Settings(BaseSettings):
     )
     quota_per_server: float | None = Field(None, gt=0, description="GPU seconds a day for each server as a whole.")
     blocked_words: tuple[str, ...] = Field((), description="Further words the prompt filter refuses (JSON list).")
+    classifier: str = Field(
+        "open-nsfw",
+        pattern=r"^(open-nsfw|nudenet|none|[\w.]+:\w+)$",
+        description="What judges pictures: open-nsfw, nudenet (an extra, AGPL-3.0), module:name of your own, or none.",
+    )
+    accept_unjudged: Literal["I accept the risk"] | None = Field(
+        None, description='Write "I accept the risk" to show pictures outside age-restricted channels unjudged.'
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

@@ -83,7 +83,7 @@ class Stage:
         """The engine's process while the bot has one."""
         with suppress(psutil.NoSuchProcess):
             if (bot := self.bot) is not None:
-                return next(iter(bot.children()), None)
+                return next((child for child in bot.children() if "t2i.engine.worker" in child.cmdline()), None)
         return None
 
     def kill_engine(self) -> bool:

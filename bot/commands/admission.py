@@ -13,6 +13,7 @@ from bot.commands.catalogue import Catalogue
 from bot.errors import BotLacksPermission
 from bot.jobs.model import Job, JobKind, JobSnapshot, NewJob
 from bot.jobs.service import JobService
+from bot.moderation.judging import Judging
 from bot.moderation.rules import PromptRules
 from bot.prompt.options import JobOptions
 from bot.views import job as job_view
@@ -31,10 +32,11 @@ ALREADY_ACKNOWLEDGED = 40060
 class Admission:
     """Checks a wish, commits it, and answers with the message that is edited from then on until it shows the result."""
 
-    def __init__(self, jobs: JobService, catalogue: Catalogue, rules: PromptRules) -> None:
+    def __init__(self, jobs: JobService, catalogue: Catalogue, rules: PromptRules, judging: Judging) -> None:
         self._jobs = jobs
         self._catalogue = catalogue
         self._rules = rules
+        self._judging = judging
 
     async def admit(
         self,
@@ -52,7 +54,8 @@ class Admission:
         """
         require_permissions(interaction)
         options.validate()
-        self._rules.check(options.prompt, options.negative_prompt)
+        await self._judging.require_judge(interaction.guild_id, interaction.channel_id or 0)
+        self._rules.check(options)
         checkpoint = parent.checkpoint if parent else options.checkpoint
         checkpoint = checkpoint or await self._catalogue.current(interaction.guild_id)
         self._catalogue.require_sound(checkpoint)

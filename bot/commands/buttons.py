@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,9 @@ from bot.commands.admission import Admission
 from bot.commands.catalogue import Catalogue
 from bot.commands.errors import report
 from bot.commands.moderating import Moderating
-from bot.errors import NotAllowed, PicturesGone, PressedTwice
+from bot.errors import NotAllowed, PictureHidden, PicturesGone, PressedTwice
 from bot.jobs.closures import EVERYWHERE
-from bot.jobs.model import Job, JobKind, JobState
+from bot.jobs.model import Job, JobKind, JobState, Showing, StoredImage
 from bot.jobs.service import JobService
 from bot.moderation.audit import Deed
 from bot.prompt.options import GRID_IMAGES
@@ -62,7 +62,9 @@ class Buttons(commands.Cog):
                 await self._delete(interaction, job)
             case Verb.INFO:
                 info = await self._catalogue.find(job.checkpoint)
-                view = info_view.render(await self._jobs.snapshot(job.id), info)
+                snapshot = await self._jobs.snapshot(job.id)
+                _require_seen(snapshot.images)
+                view = info_view.render(snapshot, info)
                 await interaction.response.send_message(view=view, ephemeral=True)
 
     async def _draw(self, interaction: discord.Interaction, press: Press, job: Job) -> None:
@@ -94,6 +96,7 @@ class Buttons(commands.Cog):
             await self._seed(source, job.parent_index)
             await self._admission.admit(interaction, job.kind, options, parent=source, parent_index=job.parent_index)
         else:
+            _require_seen(await self._jobs.images(job.id))
             await self._admission.admit(interaction, JobKind.REROLL, options, parent=job)
 
     async def _cancel(self, interaction: discord.Interaction, job: Job) -> None:
@@ -117,10 +120,21 @@ class Buttons(commands.Cog):
         return Deed(job.guild_id or EVERYWHERE, interaction.user.id, f"job.{verb}", f"job {job.id}")
 
     async def _seed(self, job: Job, index: int) -> int:
+        """Raises PicturesGone, or PictureHidden where it is not shown."""
         for image in await self._jobs.images(job.id):
             if image.index == index:
+                _require_seen([image])
                 return image.seed
         raise PicturesGone("That picture was deleted, so nothing can be made of it any more.")
+
+
+def _require_seen(images: Sequence[StoredImage]) -> None:
+    """Raises PictureHidden when there are pictures, and all of them are kept from being seen."""
+    if not images or any(image.showing.seen for image in images):
+        return
+    if any(image.showing is Showing.HELD for image in images):
+        raise PictureHidden("A moderator has to look at this first.")
+    raise PictureHidden("This was removed, so nothing is made of it any more.")
 
 
 class RecentPresses:

@@ -20,6 +20,7 @@ import discord
 
 from bot.errors import JobNotFound
 from bot.jobs.editing import Encoding, MessageEditor, MessageLost, MessageRefused, Rendered, RenderJob
+from bot.jobs.judgement import Judge
 from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
@@ -91,12 +92,13 @@ class Delivery:
         images: ImageStore,
         render: RenderJob,
         *,
+        judge: Judge,
         progress_interval: float = 2.0,
         retry_delays: Sequence[float] = RETRY_DELAYS,
     ) -> None:
         self._queue = queue
         self._board = board
-        self._editor = MessageEditor(client, queue, images, render)
+        self._editor = MessageEditor(client, queue, images, render, judge)
         self._progress_interval = progress_interval
         self._retry_delays = tuple(retry_delays)
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from bot.errors import PicturesGone, PicturesNotSaved, UserFacingError
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.delivery import Delivery, LiveMessage, Outcome
+from bot.jobs.judgement import Judge, Verdict
 from bot.jobs.model import Job, JobKind, JobSnapshot, Progress, StoredImage
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import MAX_CRASHES, JobQueue, side
@@ -68,6 +69,7 @@ class Dispatcher:
         images: ImageStore,
         board: ProgressBoard,
         delivery: Delivery,
+        judge: Judge,
         preview_every: int = 2,
     ) -> None:
         self._engine = engine
@@ -76,6 +78,7 @@ class Dispatcher:
         self._images = images
         self._board = board
         self._delivery = delivery
+        self._judge = judge
         self._preview_every = preview_every
         self._woken = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -247,7 +250,7 @@ class Dispatcher:
             return options.to_request()
         if job.parent_id is not None:
             for image in await self._queue.images(job.parent_id):
-                if image.index == job.parent_index:
+                if image.index == job.parent_index and image.showing.seen:
                     with suppress(ImageLost):
                         latents = await asyncio.to_thread(self._images.read, image.latents_sha256)
                         return options.to_request((latents,))
@@ -290,19 +293,26 @@ class Dispatcher:
             self.wake()
 
     async def _keep(self, job: Job, drawing: Drawing) -> None:
-        """Put the pictures on disk, then say so in the row; a late result of an old attempt leaves nothing behind."""
+        """Put the pictures on disk, then say so in the row; a late result of an old attempt leaves nothing behind.
+
+        They are judged first, so that no row ever says that an unjudged picture may be shown.
+        """
+        verdicts = await self._judge.judge(job, [image.png for image in drawing.images])
+        judged = list(zip(drawing.images, verdicts, strict=True))
+        cases = {image.index: verdict.case for image, verdict in judged if verdict.case is not None}
         async with self._images.changing:
             try:
-                stored = [await asyncio.to_thread(self._store, job.id, image) for image in drawing.images]
+                stored = [await asyncio.to_thread(self._store, job.id, *one) for one in judged]
             except OSError as error:
                 _log.error("The pictures of job %d could not be saved: %s", job.id, error)
                 raise PicturesNotSaved("The pictures could not be saved; the bot's operator has to look.") from error
-            if not await self._write(job, partial(self._queue.rendered, job, stored, seconds=drawing.seconds)):
+            rendered = partial(self._queue.rendered, job, stored, seconds=drawing.seconds, cases=cases)
+            if not await self._write(job, rendered):
                 files = {sha256 for image in stored for sha256 in (image.sha256, image.latents_sha256)}
                 for sha256 in await self._queue.unused(files):
                     await asyncio.to_thread(self._images.delete, sha256)
 
-    def _store(self, job_id: int, image: api.ImageReady) -> StoredImage:
+    def _store(self, job_id: int, image: api.ImageReady, verdict: Verdict) -> StoredImage:
         return StoredImage(
             job_id=job_id,
             index=image.index,
@@ -311,6 +321,10 @@ class Dispatcher:
             height=image.height,
             sha256=self._images.put(image.png),
             latents_sha256=self._images.put(image.latents),
+            showing=verdict.showing,
+            note=verdict.note,
+            score=verdict.score,
+            phash=verdict.phash,
         )
 
     async def _redeliver_forever(self) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import discord
 from discord.http import Route, handle_message_parameters
 
+from bot.jobs.judgement import Judge
 from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.queue import JobQueue
 from bot.storage.images import ImageLost, ImageStore
@@ -47,9 +48,9 @@ class Rendered:
 class RenderJob(Protocol):
     """How a job looks, in any state but RENDERED (it is DONE by the time it is seen).
 
-    `images` are the finished pictures as PNG by `StoredImage.index`. The files made of them are to be encoded as
-    `encoding` says, with that file extension. It is called again for every try, because a file is read once,
-    and in a thread of its own.
+    `images` are the finished pictures that people may see, as PNG by `StoredImage.index`. The files made of them are
+    to be encoded as `encoding` says, with that file extension. It is called again for every try, because a file is
+    read once, and in a thread of its own.
     """
 
     def __call__(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered: ...
@@ -71,11 +72,14 @@ class MessageRefused(Exception):
 class MessageEditor:
     """Edits through the client's HTTP session: by the interaction's token while it lives, then as the bot."""
 
-    def __init__(self, client: discord.Client, queue: JobQueue, images: ImageStore, render: RenderJob) -> None:
+    def __init__(
+        self, client: discord.Client, queue: JobQueue, images: ImageStore, render: RenderJob, judge: Judge
+    ) -> None:
         self._client = client
         self._queue = queue
         self._images = images
         self._render = render
+        self._judge = judge
         for name in ("discord.http", "discord.webhook.async"):
             logging.getLogger(name).addFilter(_hide_tokens)
 
@@ -86,6 +90,7 @@ class MessageEditor:
         """
         job = snapshot.job
         images = await self._read_images(snapshot)
+        snapshot = await self._screened(snapshot)
         routes, encodings, waits = self._routes(job), list(ENCODINGS), iter(delays)
         while True:
             try:
@@ -174,12 +179,27 @@ class MessageEditor:
         return routes
 
     async def _read_images(self, snapshot: JobSnapshot) -> dict[int, bytes]:
-        if snapshot.job.state is not JobState.RENDERED:
+        """Those that people may see. Once a message showed them, one that is lost keeps no other from being hidden."""
+        if snapshot.job.state not in (JobState.RENDERED, JobState.DONE):
             return {}
-        try:
-            return {i.index: await asyncio.to_thread(self._images.read, i.sha256) for i in snapshot.images}
-        except ImageLost as error:
-            raise MessageRefused("The finished pictures are gone from the bot's disk.") from error
+        found = {}
+        for image in snapshot.images:
+            if not image.showing.seen:
+                continue
+            try:
+                found[image.index] = await asyncio.to_thread(self._images.read, image.sha256)
+            except ImageLost as error:
+                if snapshot.job.state is JobState.RENDERED:
+                    raise MessageRefused("The finished pictures are gone from the bot's disk.") from error
+        return found
+
+    async def _screened(self, snapshot: JobSnapshot) -> JobSnapshot:
+        """With a preview that people may see."""
+        progress = snapshot.progress
+        if progress is None or progress.preview is None:
+            return snapshot
+        preview = await self._judge.screen(snapshot.job, progress.preview)
+        return replace(snapshot, progress=replace(progress, preview=preview))
 
 
 def _size(file: discord.File) -> int:

@@ -163,3 +163,5 @@ class JobSnapshot:
     """When it will probably be done, while it waits and its like were drawn before."""
     progress: Progress | None = None
     images: tuple[StoredImage, ...] = ()
+    appeal: int | None = None
+    """The case that decided against it, where its author may still appeal."""

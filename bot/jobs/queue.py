@@ -11,8 +11,9 @@ A claim raises `attempt`, and whatever a claim leads to is written only while th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from sqlalchemy import CursorResult, Row, bindparam, case, func, literal, null, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,6 +30,7 @@ from bot.jobs.rows import image_of, in_state, job_of, now, was_claimed
 from bot.jobs.together import Together
 from bot.moderation import audit
 from bot.moderation.audit import Deed
+from bot.moderation.cases import CaseKind, appealable, open_case
 from bot.prompt.options import JobOptions
 from bot.storage import tables
 from bot.storage.session import Database
@@ -40,6 +42,7 @@ MAX_CRASHES = 3
 """Engine crashes after which a job is given up."""
 
 STANDARD = Terms()
+NO_CASES: Mapping[int, str] = MappingProxyType({})
 _jobs, _images = tables.jobs, tables.images
 
 
@@ -117,13 +120,30 @@ class JobQueue:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else job_of(row)
 
-    async def rendered(self, job: Job, images: Sequence[StoredImage], *, seconds: float) -> bool:
-        """Every picture is on disk. False, and nothing written, when this attempt is no longer the one that counts."""
+    async def rendered(
+        self, job: Job, images: Sequence[StoredImage], *, seconds: float, cases: Mapping[int, str] = NO_CASES
+    ) -> bool:
+        """Every picture is on disk, and `cases` says by index why a moderator is to look at it.
+
+        False, and nothing written, when this attempt is no longer the one that counts.
+        """
         async with self._database.write() as connection:
             if not await _end_attempt(connection, job, state=JobState.RENDERED, seconds=seconds, finished_at=now()):
                 return False
             rows = [{name: getattr(image, name) for name in StoredImage.__slots__} for image in images]
             await connection.execute(_images.insert(), rows)
+            for image in images:
+                if (reason := cases.get(image.index)) is not None and job.guild_id is not None:
+                    await open_case(
+                        connection,
+                        CaseKind.PICTURE,
+                        guild_id=job.guild_id,
+                        user_id=job.user_id,
+                        reason=reason,
+                        job_id=job.id,
+                        index=image.index,
+                        score=image.score,
+                    )
             await quota.settle(connection, job.id, seconds)
             return True
 
@@ -314,10 +334,13 @@ class JobQueue:
         images = await _images_of(connection, [row.id for row in rows if row.state != JobState.QUEUED])
         outlooks = await self.estimates.outlooks(connection, waiting) if waiting else {}
         paused = await closed_servers(connection, Closure.PAUSED) if waiting else set()
+        refused = [row.id for row in rows if row.state == JobState.FAILED]
+        refused += [job_id for job_id, theirs in images.items() if any(i.showing is Showing.REMOVED for i in theirs)]
+        appeals = await appealable(connection, refused) if refused else {}
 
         def snapshot(row: Row[tuple[object, ...]]) -> JobSnapshot:
             if (outlook := outlooks.get(row.id)) is None:
-                return JobSnapshot(job_of(row), images=tuple(images[row.id]))
+                return JobSnapshot(job_of(row), images=tuple(images[row.id]), appeal=appeals.get(row.id))
             held = not paused.isdisjoint((EVERYWHERE, row.guild_id))
             done_at = None if held else outlook.done_at
             return JobSnapshot(job_of(row), position=outlook.position, paused=held, done_at=done_at)

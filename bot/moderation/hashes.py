@@ -9,10 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NEAR = 8
 """Bits in which two hashes differ at most when they count as of the same picture; docs/moderation.md says why."""
@@ -36,10 +39,8 @@ def variants(picture: bytes) -> list[str]:
 
 def near(own: str, known: Collection[str], *, at_most: int = NEAR) -> bool:
     """Whether `own` differs from one of the known hashes in `at_most` bits."""
-    if not known:
-        return False
-    others = np.array([int(other, 16) for other in known], np.uint64)
-    return bool(np.bitwise_count(others ^ np.uint64(int(own, 16))).min() <= at_most)
+    bits = int(own, 16)
+    return any((bits ^ int(other, 16)).bit_count() <= at_most for other in known)
 
 
 def _grey(picture: bytes) -> Image.Image:
@@ -55,6 +56,8 @@ def _crops(image: Image.Image) -> list[Image.Image]:
 
 
 def _hash(image: Image.Image) -> str:
+    import numpy as np
+
     pixels = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
     frequencies = (_cosines() @ pixels @ _cosines().T).ravel()
     bits = frequencies > np.median(frequencies)
@@ -64,5 +67,7 @@ def _hash(image: Image.Image) -> str:
 @cache
 def _cosines() -> NDArray[np.float64]:
     """Rows of the discrete cosine transform (type II): the lowest frequencies but the mean, which is brightness."""
+    import numpy as np
+
     rows, columns = np.arange(1, _KEPT + 1)[:, None], np.arange(_SIDE)[None, :]
     return np.asarray(np.cos(np.pi * rows * (2 * columns + 1) / (2 * _SIDE)), np.float64)

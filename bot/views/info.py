@@ -25,7 +25,7 @@ def render(snapshot: JobSnapshot, info: CheckpointInfo | None) -> ui.LayoutView:
 
 
 def _parameters(snapshot: JobSnapshot, info: CheckpointInfo | None) -> list[tuple[str, str]]:
-    job, images = snapshot.job, snapshot.images
+    job, images = snapshot.job, [image for image in snapshot.images if image.showing.seen]
     options = job.options
     rows = [
         ("Negative prompt", options.negative_prompt and text.quoted(options.negative_prompt)),

@@ -3,7 +3,7 @@
 held       that a moderator has to look          Cancel
 queued     position                              Cancel
 running    bar, percent, step i of n, preview    Cancel
-done       the pictures, facts                   U1-U4, V1-V4, Reroll, Info, Delete
+done       the pictures, facts                   U1-U4, V1-V4, Reroll, Info, Report, Delete
 failed     one sentence                          Try again, Delete
 cancelled                                        Try again, Delete
 """
@@ -11,7 +11,7 @@ cancelled                                        Try again, Delete
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,9 +19,10 @@ import discord
 from discord import ButtonStyle, ui
 
 from bot.jobs.delivery import Encoding, Rendered
-from bot.jobs.model import JobKind, JobSnapshot, JobState
+from bot.jobs.model import JobKind, JobSnapshot, JobState, Showing
 from bot.views import pictures, text
 from bot.views.buttons import JobButton, Press, Verb
+from bot.views.report import AppealButton, ReportButton
 from t2i.api import CheckpointInfo
 
 ACCENTS = {
@@ -45,7 +46,8 @@ def render(
 ) -> Rendered:
     """The message that shows `snapshot`.
 
-    `images` are the finished pictures as PNG by index, needed only once the job is done, and attached as `encoding`.
+    `images` are the finished pictures that people may see as PNG by index, needed only once the job is done, and
+    attached as `encoding`.
     `info` describes the checkpoint and fills in the defaults that the job left open.
     """
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=ACCENTS[snapshot.job.state])
@@ -117,7 +119,8 @@ def _finished(
     info: CheckpointInfo | None,
 ) -> list[discord.File]:
     job = snapshot.job
-    shown = [image.index for image in snapshot.images if image.index in images]
+    seen = [image for image in snapshot.images if image.showing.seen and image.index in images]
+    shown = [image.index for image in seen]
     files = [
         discord.File(
             io.BytesIO(pictures.for_display(images[index], encoding)),
@@ -127,17 +130,22 @@ def _finished(
     ]
     if files:
         alt = [f"Picture {i + 1} of {job.options.images}: {job.options.prompt}" for i in shown]
-        body.add_item(_gallery(files, alt if job.options.images > 1 else [job.options.prompt]))
-    else:
+        covered = [image.showing is Showing.SPOILER for image in seen]
+        body.add_item(_gallery(files, alt if job.options.images > 1 else [job.options.prompt], covered))
+    elif not snapshot.images:
         body.add_item(ui.TextDisplay("The pictures of this job are gone."))
+    if unseen := text.unseen(snapshot):
+        body.add_item(ui.TextDisplay(unseen))
     body.add_item(ui.TextDisplay(f"-# {text.facts(snapshot, info)}"))
     if files and job.kind is not JobKind.UPSCALE:
         for verb in (Verb.UPSCALE, Verb.VARY):
             body.add_item(_row(*(JobButton(Press(verb, job.id, index + 1)) for index in shown)))
-    last = [JobButton(Press(Verb.INFO, job.id)), JobButton(Press(Verb.DELETE, job.id))]
-    if job.kind is not JobKind.UPSCALE:
+    last: list[ui.Item[Any]] = [JobButton(Press(Verb.INFO, job.id)), JobButton(Press(Verb.DELETE, job.id))]
+    if files and job.guild_id is not None:  # direct messages have nobody to report to
+        last.insert(1, ReportButton(job.id))
+    if job.kind is not JobKind.UPSCALE and (files or not snapshot.images):
         last.insert(0, JobButton(Press(Verb.REROLL, job.id), style=ButtonStyle.primary))
-    body.add_item(_row(*last))
+    body.add_item(_row(*last, *_appeal(snapshot)))
     return files
 
 
@@ -148,17 +156,23 @@ def _ended(body: ui.Container[Any], snapshot: JobSnapshot) -> list[discord.File]
     else:
         body.add_item(ui.TextDisplay(f"⚠️ {text.quoted(job.error or 'The pictures could not be drawn.', 1000)}"))
     again = JobButton(Press(Verb.REROLL, job.id), label="Try again")
-    body.add_item(_row(again, JobButton(Press(Verb.DELETE, job.id))))
+    body.add_item(_row(again, JobButton(Press(Verb.DELETE, job.id)), *_appeal(snapshot)))
     return []
 
 
-def _gallery(files: list[discord.File], alt_texts: list[str]) -> ui.MediaGallery[Any]:
+def _appeal(snapshot: JobSnapshot) -> list[AppealButton]:
+    return [] if snapshot.appeal is None else [AppealButton(snapshot.appeal)]
+
+
+def _gallery(
+    files: list[discord.File], alt_texts: list[str], covered: Sequence[bool] = (False,)
+) -> ui.MediaGallery[Any]:
     gallery: ui.MediaGallery[Any] = ui.MediaGallery()
-    for file, alt in zip(files, alt_texts, strict=True):
+    for file, alt, spoiler in zip(files, alt_texts, covered, strict=True):
         file.description = " ".join(alt.split())[:ALT_TEXT_LENGTH]
-        gallery.add_item(media=file, description=file.description)
+        gallery.add_item(media=file, description=file.description, spoiler=spoiler)
     return gallery
 
 
-def _row(*buttons: JobButton) -> ui.ActionRow[Any]:
+def _row(*buttons: ui.Item[Any]) -> ui.ActionRow[Any]:
     return ui.ActionRow(*buttons)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import discord
 
-from bot.jobs.model import Job, JobKind, JobSnapshot
+from bot.jobs.model import Job, JobKind, JobSnapshot, Showing
 from t2i.api import CheckpointInfo
 
 SHOWN_PROMPT = 300
@@ -67,6 +67,26 @@ def origin(job: Job) -> str | None:
 def shown_parent(job: Job) -> int:
     """The parent picture's number as its buttons count it, from 1."""
     return (job.parent_index or 0) + 1
+
+
+def unseen(snapshot: JobSnapshot) -> str:
+    """Which pictures are not shown and why, a line for each reason; empty when all are."""
+    hidden: dict[tuple[Showing, str | None], list[str]] = {}
+    for image in snapshot.images:
+        if not image.showing.seen:
+            hidden.setdefault((image.showing, image.note), []).append(str(image.index + 1))
+    alone = snapshot.job.options.images == 1
+    return "\n".join(_hidden(*why, [] if alone else numbers) for why, numbers in hidden.items())
+
+
+def _hidden(showing: Showing, note: str | None, numbers: list[str]) -> str:
+    """`numbers` are empty where there is only one picture."""
+    which = f"{'Picture' if len(numbers) == 1 else 'Pictures'} {', '.join(numbers)}"
+    if showing is Showing.HELD and note is None:
+        return f"🔎 {which if numbers else 'The picture'} {'wait' if len(numbers) > 1 else 'waits'} for a moderator."
+    why = quoted(note or "It was removed.", 500)
+    mark = "🔎" if showing is Showing.HELD else "🚫"
+    return f"{mark} {which}: {why}" if numbers else f"{mark} {why}"
 
 
 def facts(snapshot: JobSnapshot, info: CheckpointInfo | None) -> str:

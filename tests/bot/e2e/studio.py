@@ -81,8 +81,12 @@ class Bot:
                 self._news.notify_all()
 
     def kill_engine(self) -> None:
-        (worker,) = psutil.Process(self.process.pid).children()
-        worker.kill()
+        self.engine().kill()
+
+    def engine(self) -> psutil.Process:
+        """The process that draws; another one judges pictures."""
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if "t2i.engine.worker" in child.cmdline())
 
     def jobs(self) -> list[str]:
         """The state of every job there ever was, oldest first."""

@@ -56,7 +56,7 @@ def folder_of(lab: Studio) -> Path:
 @contextmanager
 def engine_asleep(lab: Studio) -> Iterator[None]:
     """Whatever is begun meanwhile cannot end."""
-    (worker,) = psutil.Process(lab.bot.process.pid).children()
+    worker = lab.bot.engine()
     worker.suspend()
     yield
     with suppress(psutil.NoSuchProcess):

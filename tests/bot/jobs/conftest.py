@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.closures import Closures
 from bot.jobs.delivery import Delivery, Encoding, Rendered
 from bot.jobs.dispatcher import Dispatcher
+from bot.jobs.judgement import Verdict
 from bot.jobs.model import Job, JobKind, JobSnapshot, JobState, NewJob
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
@@ -133,6 +134,20 @@ async def client(stand_in: DiscordStandIn) -> AsyncIterator[discord.Client]:
     await client.close()
 
 
+class ScriptedJudge:
+    """Shows every picture, until a test decides otherwise."""
+
+    def __init__(self) -> None:
+        self.verdict: Callable[[bytes], Verdict] = lambda picture: Verdict()
+        """May raise."""
+
+    async def judge(self, job: Job, pictures: Sequence[bytes]) -> list[Verdict]:
+        return [self.verdict(picture) for picture in pictures]
+
+    async def screen(self, job: Job, preview: bytes) -> bytes:
+        return b"screened " + preview
+
+
 class Scene:
     """The parts of one bot, wired as the bot wires them."""
 
@@ -144,6 +159,7 @@ class Scene:
         self.client = client
         self.stand_in = stand_in
         self.engine = ScriptedEngine()
+        self.judge = ScriptedJudge()
         self.queue = JobQueue(database, queued_per_user=100)
         self.checkpoints = Checkpoints(database)
         self.board = ProgressBoard(self.queue)
@@ -153,6 +169,7 @@ class Scene:
             self.board,
             images,
             render,
+            judge=self.judge,
             progress_interval=0.01,
             retry_delays=(0.01, 0.01, 0.01),
         )
@@ -163,6 +180,7 @@ class Scene:
             images=images,
             board=self.board,
             delivery=self.delivery,
+            judge=self.judge,
         )
         self.service = self.serve()
 

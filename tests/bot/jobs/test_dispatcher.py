@@ -259,11 +259,11 @@ async def test_pictures_are_on_disk_before_the_row_says_so(working: Scene, monke
     readable: list[bool] = []
     rendered = working.queue.rendered
 
-    async def check(job: Any, images: list[StoredImage], *, seconds: float) -> bool:
+    async def check(job: Any, images: list[StoredImage], **how: Any) -> bool:
         for image in images:
             readable.append(working.images.read(image.sha256).startswith(b"png"))
             readable.append(working.images.read(image.latents_sha256).startswith(b"latents"))
-        return await rendered(job, images, seconds=seconds)
+        return await rendered(job, images, **how)
 
     monkeypatch.setattr(working.queue, "rendered", check)
     await working.settled(await working.imagine(images=2))
@@ -287,9 +287,9 @@ async def test_a_result_that_comes_after_the_cancel_leaves_no_files(
 ) -> None:
     rendered = working.queue.rendered
 
-    async def cancelled_just_before(job: Any, images: list[StoredImage], *, seconds: float) -> bool:
+    async def cancelled_just_before(job: Any, images: list[StoredImage], **how: Any) -> bool:
         await working.queue.cancel(job.id)
-        return await rendered(job, images, seconds=seconds)
+        return await rendered(job, images, **how)
 
     monkeypatch.setattr(working.queue, "rendered", cancelled_just_before)
     job = await working.settled(await working.imagine())
