@@ -10,6 +10,7 @@ from discord.ext import commands
 
 from bot.commands.catalogue import MAX_CHOICES
 from bot.commands.managing import Managing
+from bot.moderation.audit import Deed
 from bot.views import loras as loras_view
 from bot.views import text
 from t2i.api import Remove
@@ -28,6 +29,7 @@ class Lora(commands.GroupCog, group_name=COMMAND):
     def __init__(self, bot: ImagineBot) -> None:
         self._changing = bot.changing
         self._shelving = bot.shelving
+        self._audit_log = bot.audit_log
         self._managing = Managing(bot)
 
     @app_commands.command(name="list")
@@ -50,9 +52,10 @@ class Lora(commands.GroupCog, group_name=COMMAND):
     @app_commands.describe(name="The LoRA whose file is deleted")
     async def remove(self, interaction: discord.Interaction, name: str) -> None:
         """Delete a LoRA (needs Manage Server)."""
-        await self._managing.require_for_all(interaction, COMMAND)
+        guild_id = await self._managing.require_for_all(interaction, COMMAND)
         await interaction.response.defer(ephemeral=True, thinking=True)
         await self._shelving.remove(Remove(request_id=f"remove lora {interaction.id}", name=name, lora=True))
+        await self._audit_log.record(Deed(guild_id, interaction.user.id, "lora.remove", f"lora {name}"))
         await interaction.edit_original_response(content=f"The LoRA **{text.quoted(name, 60)}** is deleted.")
 
     @remove.autocomplete("name")

@@ -26,7 +26,7 @@ from bot.jobs.closures import EVERYWHERE, closed_servers, not_paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, Showing, StoredImage
 from bot.jobs.quota import Terms
-from bot.jobs.rows import image_of, in_state, job_of, now, was_claimed
+from bot.jobs.rows import image_of, in_state, job_of, now, used_files, was_claimed
 from bot.jobs.together import Together
 from bot.moderation import audit
 from bot.moderation.audit import Deed
@@ -353,7 +353,7 @@ class JobQueue:
             gone = (await _images_of(connection, [job_id]))[job_id]
             await connection.execute(_images.delete().where(_images.c.job_id == job_id))
             files = {sha256 for image in gone for sha256 in (image.sha256, image.latents_sha256)}
-            unused = files - await _used(connection, files)
+            unused = files - await used_files(connection, files)
             if deed is not None:
                 await audit.append(connection, self._database, deed)
             return unused
@@ -361,7 +361,7 @@ class JobQueue:
     async def unused(self, files: set[str]) -> set[str]:
         """Those of `files` that no picture refers to."""
         async with self._database.read() as connection:
-            return files - await _used(connection, files)
+            return files - await used_files(connection, files)
 
 
 async def release(connection: AsyncConnection, job_id: int) -> bool:
@@ -430,13 +430,6 @@ async def _images_of(connection: AsyncConnection, job_ids: Sequence[int]) -> def
         for row in await connection.execute(theirs):
             found[row.job_id].append(image_of(row))
     return found
-
-
-async def _used(connection: AsyncConnection, files: set[str]) -> set[str]:
-    used: set[str] = set()
-    for column in (_images.c.sha256, _images.c.latents_sha256):
-        used.update(await connection.scalars(select(column).where(column.in_(files))))
-    return used
 
 
 def _of_guild(guild_id: int | None) -> ColumnElement[bool]:

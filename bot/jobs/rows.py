@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import Row, literal, or_
+from sqlalchemy import Row, literal, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from bot.jobs.model import Job, JobKind, JobState, Showing, StoredImage
@@ -55,3 +56,11 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
 
 def image_of(row: Row[tuple[object, ...]]) -> StoredImage:
     return StoredImage(**{**row._mapping, "showing": Showing(row.showing)})
+
+
+async def used_files(connection: AsyncConnection, files: set[str]) -> set[str]:
+    """Those of `files` that a picture refers to."""
+    used: set[str] = set()
+    for column in (tables.images.c.sha256, tables.images.c.latents_sha256):
+        used.update(await connection.scalars(select(column).where(column.in_(files))))
+    return used

@@ -122,6 +122,15 @@ async def changed(connection: AsyncConnection, case_id: int) -> None:
     await connection.execute(statement.values(revision=_cases.c.revision + 1, shown_at=None))
 
 
+async def void_of_jobs(connection: AsyncConnection, job_ids: Collection[int]) -> None:
+    """These jobs are about to go: what is open needs no decision any more, and no message shows their pictures."""
+    theirs = _cases.c.job_id.in_(job_ids)
+    await connection.execute(
+        update(_cases).where(theirs, _cases.c.state == CaseState.OPEN).values(state=CaseState.VOID)
+    )
+    await connection.execute(update(_cases).where(theirs).values(revision=_cases.c.revision + 1, shown_at=None))
+
+
 async def appealable(connection: AsyncConnection, job_ids: Collection[int]) -> dict[int, int]:
     """The newest decision about each of these jobs that its author may still appeal against."""
     appeals = _cases.alias()
