@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -35,14 +37,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSES = (2.0, 300.0)
-"""Seconds between two looks at what is to be told: usually, and at most while Discord takes nothing."""
+LOOK = 2.0
+"""Seconds between two looks at what is to be told, without being woken."""
+PAUSES = (5.0, 300.0)
+"""Seconds before what Discord did not take is tried again: at first, and at most."""
 SKEW = timedelta(minutes=1)
 """How far this machine's clock and Discord's may be apart."""
 SEARCHED = 100
 """Messages among which one that may have been sent is looked for."""
 
-_TROUBLE = (discord.HTTPException, aiohttp.ClientError, OSError)
 _GONE = (10003, 10008)  # unknown channel, unknown message
 
 
@@ -58,6 +61,8 @@ class Casework:
         self._notices = Notices(database)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._later: dict[str, tuple[float, float]] = {}
+        """When to try again, and the pause after that, by what it is."""
         self._began = datetime.now(UTC)
         self._tried: set[int] = set()
         """Notices that Discord may have taken though its answer did not arrive."""
@@ -75,37 +80,37 @@ class Casework:
         self._woken.set()
 
     async def _forever(self) -> None:
-        shortest, longest = PAUSES
-        pause = shortest
         while True:
             self._woken.clear()
             try:
-                trouble = await self._tell()
+                await self._tell()
             except Exception:
                 log.exception("Moderators could not be told of cases; trying again.")
-                trouble = True
-            pause = min(2 * pause, longest) if trouble else shortest
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(LOOK):
                     await self._woken.wait()
 
-    async def _tell(self) -> bool:
-        """Whether Discord did not take all of it."""
-        trouble = False
+    async def _tell(self) -> None:
         await self.docket.void_pointless()
         for case, channel_id in await self.docket.unshown():
-            try:
-                await self._tell_case(case, channel_id)
-            except _TROUBLE as error:
-                log.warning("The message of case %d is not up to date: %s", case.id, error)
-                trouble = True
+            await self._try(f"the message of case {case.id}", partial(self._tell_case, case, channel_id))
         for notice in await self._notices.unsent():
-            try:
-                await self._tell_person(notice)
-            except _TROUBLE as error:
-                log.warning("Notice %d could not be sent: %s", notice.id, error)
-                trouble = True
-        return trouble
+            await self._try(f"notice {notice.id}", partial(self._tell_person, notice))
+
+    async def _try(self, what: str, tell: Callable[[], Awaitable[None]]) -> None:
+        """What Discord does not take is tried again after growing pauses of its own: one channel that is closed to the
+        bot must not keep others waiting, nor be knocked at every two seconds."""
+        now = time.monotonic()
+        due, pause = self._later.get(what, (0.0, PAUSES[0]))
+        if now < due:
+            return
+        try:
+            await tell()
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log.warning("Discord did not take %s: %s", what, error)
+            self._later[what] = (now + pause, min(2 * pause, PAUSES[1]))
+        else:
+            self._later.pop(what, None)
 
     # --- cases ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +146,8 @@ class Casework:
         except discord.NotFound as error:
             if error.code not in _GONE:
                 raise
-            await self.docket.not_posted(case.id)  # somebody deleted it; what is open is posted anew
+            await self.docket.not_posted(case.id)
+            self.wake()  # somebody deleted it; what is open is posted anew
         else:
             await self.docket.shown(case)
 
