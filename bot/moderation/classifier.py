@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -64,10 +65,7 @@ class ClassifierProcess:
         if self._trial is not None:
             self._trial.cancel()
             await asyncio.wait([self._trial])
-        if self._process is not None:
-            process = self._process
-            self._end()
-            await process.wait()
+        await self._end()
 
     async def _try_out(self) -> None:
         try:
@@ -89,7 +87,7 @@ class ClassifierProcess:
                 answer = await process.stdout.readexactly(length)
             return msgspec.msgpack.decode(answer, type=list[float] | str)
         except BaseException:
-            self._end()  # what it may still answer is not what the next one asks
+            await self._end()  # what it may still answer is not what the next one asks
             raise
 
     async def _started(self) -> asyncio.subprocess.Process:
@@ -101,7 +99,15 @@ class ClassifierProcess:
             start_new_session=True,  # Ctrl+C is for the bot, which ends it
         )
 
-    def _end(self) -> None:
+    async def _end(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(ProcessLookupError):
             process.kill()
+        process.stdin.close()
+        with suppress(ConnectionError):
+            await process.stdin.wait_closed()
+        await process.stdout.read()
+        await process.wait()

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import update
 
 from bot.jobs import delivery
-from bot.jobs.delivery import Encoding, Outcome, Rendered
-from bot.jobs.model import Job, JobSnapshot, JobState, Progress, StoredImage
+from bot.jobs.delivery import Delivery, Encoding, Outcome, Rendered
+from bot.jobs.model import Job, JobSnapshot, JobState, Progress, Showing, StoredImage
+from bot.jobs.queue import set_showing
 from bot.storage.tables import jobs
 
-from .conftest import Scene, new_job
+from .conftest import Scene, new_job, render
 from .discord_stand_in import DROP, Answer, Refusal
 
 
@@ -391,3 +392,30 @@ async def test_progress_gives_a_slow_discord_more_time(scene: Scene, monkeypatch
 async def test_progress_holds_back_while_discord_is_in_trouble(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.stand_in.answers.extend([DROP, DROP, DROP, DROP, None])
     assert (await pauses_of(scene, monkeypatch, 4)) == [5.0, 10.0, 20.0, 30.0]
+
+
+async def test_a_preview_is_screened_before_it_is_shown(scene: Scene) -> None:
+    job = await claimed(scene)
+    scene.board.post(job.id, Progress(1, 3, b"sheet"))
+    shown: list[bytes | None] = []
+
+    def look(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
+        assert snapshot.progress is not None
+        shown.append(snapshot.progress.preview)
+        return render(snapshot, images, encoding)
+
+    watched = Delivery(scene.client, scene.queue, scene.board, scene.images, look, judge=scene.judge)
+    assert await watched.show(job.id) is Outcome.SHOWN
+    assert shown == [b"screened sheet"]
+
+
+async def test_a_lost_picture_keeps_no_other_from_being_hidden(scene: Scene) -> None:
+    job = await rendered(scene)
+    await scene.delivery.show(job.id)
+    first, second = await scene.queue.images(job.id)
+    scene.images.delete(second.sha256)
+    async with scene.database.write() as connection:
+        await set_showing(connection, job.id, first.index, Showing.REMOVED)
+    assert await scene.delivery.show(job.id) is Outcome.SHOWN
+    assert scene.stand_in.edits[-1].files == {}
+    assert await scene.queue.unshown() == ()

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from bot.errors import NotJudged
 from bot.jobs import dispatcher
-from bot.jobs.model import JobKind, JobState, StoredImage
+from bot.jobs.judgement import Verdict
+from bot.jobs.model import JobKind, JobState, Showing, StoredImage
+from bot.jobs.queue import set_showing
 from bot.jobs.sweeping import sweep
+from bot.moderation.cases import CaseKind, CaseState
 from bot.storage.images import ImageStore
+from bot.storage.tables import cases
 from t2i.api import Cancelled, EngineCrashed, EngineError, Progress, RequestEvent
 
 from .conftest import Scene, new_job
@@ -484,3 +491,64 @@ async def test_a_picture_folder_of_which_the_database_knows_nothing_is_left_alon
     names = [scene.images.put(f"of another database {n}".encode()) for n in range(3)]
     await sweep(scene.queue, scene.images)
     assert sorted(scene.images.names()) == sorted(names)
+
+
+async def test_a_verdict_is_in_the_row_with_its_case_and_the_message_shows_only_what_may_be_seen(
+    working: Scene,
+) -> None:
+    verdicts = {
+        0: Verdict(Showing.SPOILER, 0.6, "0" * 16),
+        1: Verdict(Showing.HELD, 0.9, "1" * 16, case="It may be explicit."),
+        2: Verdict(Showing.REMOVED, 0.1, "2" * 16, note="It looks like another.", case="Like a removed one."),
+        3: Verdict(Showing.REMOVED, 1.0, "3" * 16, note="Too explicit."),
+    }
+    working.judge.verdict = lambda png: verdicts[int(png[-1:])]
+    job = await working.settled(await working.imagine(images=4, seed=7))
+    assert job.state is JobState.DONE
+    assert list(working.stand_in.edits[-1].files) == ["0.png"]
+    for image in await working.queue.images(job.id):
+        verdict = verdicts[image.index]
+        kept = (verdict.showing, verdict.score, verdict.phash, verdict.note)
+        assert (image.showing, image.score, image.phash, image.note) == kept
+    async with working.database.read() as connection:
+        opened = (await connection.execute(select(cases).order_by(cases.c.index))).mappings().all()
+    assert [(case["kind"], case["index"], case["reason"], case["score"]) for case in opened] == [
+        (CaseKind.PICTURE, 1, "It may be explicit.", 0.9),
+        (CaseKind.PICTURE, 2, "Like a removed one.", 0.1),
+    ]
+    assert {(case["job_id"], case["user_id"], case["guild_id"], case["state"]) for case in opened} == {
+        (job.id, 1, 900, CaseState.OPEN)
+    }
+
+    async with working.database.write() as connection:
+        await set_showing(connection, job.id, 1, Showing.PLAIN)
+        await set_showing(connection, job.id, 0, Showing.REMOVED)
+    working.dispatcher.deliver(job.id)
+    await working.settled(job)
+    assert list(working.stand_in.edits[-1].files) == ["1.png"], "a decision changes the message, however old"
+
+
+async def test_pictures_that_nothing_judged_are_not_kept_and_the_job_fails_with_a_sentence(
+    working: Scene, tmp_path: Path
+) -> None:
+    def refuse(png: bytes) -> Verdict:
+        raise NotJudged("Nothing judged them.")
+
+    working.judge.verdict = refuse
+    job = await working.settled(await working.imagine())
+    assert (job.state, job.error) == (JobState.FAILED, "Nothing judged them.")
+    assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == []
+    assert working.stand_in.edits[-1].files == {}
+
+
+async def test_nothing_is_made_of_a_picture_that_is_kept_back(working: Scene) -> None:
+    working.judge.verdict = lambda png: Verdict(Showing.HELD if png.endswith(b"1") else Showing.PLAIN)
+    parent = await working.settled(await working.imagine(images=2))
+    varied = {
+        index: await working.settled(
+            await working.imagine(kind=JobKind.VARIATION, parent_id=parent.id, parent_index=index)
+        )
+        for index in range(2)
+    }
+    assert varied[0].state is JobState.DONE
+    assert (varied[1].state, varied[1].error) == (JobState.FAILED, "The picture this starts from is gone.")

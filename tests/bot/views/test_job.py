@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bot.jobs.delivery import Rendered
-from bot.jobs.model import JobKind, JobSnapshot, JobState
+from bot.jobs.model import JobKind, JobSnapshot, JobState, Showing
 from bot.prompt.options import JobOptions
 from bot.views.job import ACCENTS, render
 from tests.bot.views.examples import ASKED, EMBEDDED, done, job, picture, running
@@ -96,7 +97,7 @@ async def test_a_finished_job_shows_its_pictures_its_facts_and_every_button() ->
         f"Picture {number} of 4: a red apple" for number in (1, 2, 3, 4)
     ]
     assert "-# seed 7 · 64 × 64 · 30 steps · embedded · 5.2 s · <t:1777636800:R>" in text(message)
-    assert rows(message) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], ["Reroll", "Info", "Delete"]]
+    assert rows(message) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], ["Reroll", "Info", "Report", "Delete"]]
 
 
 async def test_small_pictures_are_enlarged_for_display() -> None:
@@ -150,7 +151,7 @@ async def test_buttons_carry_verb_job_and_index() -> None:
     assert ids == [*(f"u:42:{i}" for i in range(1, 5)), *(f"v:42:{i}" for i in range(1, 5)), *LAST_ROW]
 
 
-LAST_ROW = ["reroll:42:0", "info:42:0", "delete:42:0"]
+LAST_ROW = ["reroll:42:0", "info:42:0", "report:42", "delete:42:0"]
 
 
 async def test_an_upscaled_picture_can_only_be_looked_at_and_deleted() -> None:
@@ -158,7 +159,7 @@ async def test_an_upscaled_picture_can_only_be_looked_at_and_deleted() -> None:
 
     assert "Picture 3, upscaled" in text(message)
     assert "step" not in text(message)
-    assert rows(message) == [["Info", "Delete"]]
+    assert rows(message) == [["Info", "Report", "Delete"]]
 
 
 async def test_a_variation_names_its_origin_and_strength() -> None:
@@ -212,3 +213,25 @@ async def test_what_is_sent_stays_within_discords_limits() -> None:
     assert isinstance(message.view, discord.ui.LayoutView)
     assert message.view.timeout is None  # so that discord.py forgets the view, not its buttons
     assert all(isinstance(file.fp, io.BytesIO) for file in message.files)
+
+
+def test_a_finished_message_covers_what_is_spoilered_and_says_what_it_does_not_show() -> None:
+    kept = [(Showing.SPOILER, None), (Showing.HELD, None), (Showing.REMOVED, "It *was* removed."), (Showing.HELD, None)]
+    snapshot = done()
+    images = [replace(i, showing=s, note=n) for i, (s, n) in zip(snapshot.images, kept, strict=True)]
+    message = render(replace(snapshot, images=tuple(images)), {0: picture()})
+
+    assert [item["spoiler"] for item in gallery(message)] == [True]
+    assert "Pictures 2, 4 wait for a moderator." in text(message)
+    assert r"Picture 3: It \*was\* removed." in text(message)
+    assert rows(message)[:2] == [["U1"], ["V1"]]
+
+
+def test_of_a_job_that_shows_nothing_nothing_more_can_be_made() -> None:
+    snapshot = done(images=1)
+    held = replace(snapshot, images=(replace(snapshot.images[0], showing=Showing.HELD),))
+    message = render(held)
+
+    assert "The picture waits for a moderator." in text(message)
+    assert message.files == []
+    assert rows(message) == [["Info", "Delete"]]
