@@ -35,7 +35,8 @@ async def test_imagine_becomes_four_pictures_in_the_message_that_acknowledged_it
         f"Picture {number} of 4: a red apple" for number in (1, 2, 3, 4)
     ]
     assert len(set(await pixels(studio.alice, result.pictures))) == 4
-    assert labels(result.message) == ["U1", "U2", "U3", "U4", "V1", "V2", "V3", "V4", "Reroll", "Info", "Delete"]
+    numbered = [f"{verb}{number}" for verb in "UV" for number in (1, 2, 3, 4)]
+    assert labels(result.message) == [*numbered, "Reroll", "Info", "Report", "Delete"]
     assert "seed 7" in result.text
     assert "60 steps" in result.text
 
@@ -57,7 +58,7 @@ async def test_a_variation_of_a_variation_can_be_upscaled(studio: Studio) -> Non
     assert len(set(await pixels(studio.bob, [*parent.pictures, *variation.pictures, *upscaled.pictures]))) == 9
     assert len(upscaled.pictures) == 1
     assert "64 × 64" in upscaled.text  # the largest size of the tiny checkpoint
-    assert labels(upscaled.message) == ["Info", "Delete"]
+    assert labels(upscaled.message) == ["Info", "Report", "Delete"]
 
 
 async def test_reroll_draws_the_same_prompt_from_another_seed(studio: Studio) -> None:

@@ -67,7 +67,7 @@ async def test_a_bot_killed_in_the_middle_finishes_after_its_restart_and_its_but
     result = await stage.result_of(drawing)
 
     upscaled = await stage.alice.settles(await stage.alice.presses(result.message, "U1"))
-    assert labels(upscaled.message) == ["Info", "Delete"]
+    assert labels(upscaled.message) == ["Info", "Report", "Delete"]
 
 
 async def test_a_stopping_bot_ends_what_it_draws_and_turns_newcomers_away(stage: Stage) -> None:
