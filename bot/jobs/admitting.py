@@ -90,7 +90,8 @@ class _Desk:
         locked = await connection.execute(
             select(_users).where(_users.c.id.in_(users)).order_by(_users.c.id).with_for_update()
         )
-        tags = {row.id: row.tag for row in locked}
+        # Whoever is erased at this moment has no row any more; their job is refused by its foreign key.
+        tags = dict.fromkeys(users, 0.0) | {row.id: row.tag for row in locked}
         interactions = [asked.new.interaction_id for asked in batch]
         known = await connection.execute(select(_jobs).where(_jobs.c.interaction_id.in_(interactions)))
         jobs = {row.interaction_id: job_of(row) for row in known}

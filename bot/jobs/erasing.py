@@ -102,7 +102,7 @@ class Deletions:
         while True:
             self._woken.clear()
             try:
-                trouble = await self._delete_all()
+                trouble = await self.delete_all()
             except Exception:
                 _log.exception("Messages could not be deleted; trying again.")
                 trouble = True
@@ -111,7 +111,7 @@ class Deletions:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
 
-    async def _delete_all(self) -> bool:
+    async def delete_all(self) -> bool:
         """Whether Discord did not take all of it."""
         last, trouble = 0, False
         while batch := await self._after(last):

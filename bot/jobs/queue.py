@@ -352,11 +352,16 @@ class JobQueue:
         async with self._database.write() as connection:
             gone = (await _images_of(connection, [job_id]))[job_id]
             await connection.execute(_images.delete().where(_images.c.job_id == job_id))
-            files = {sha256 for image in gone for sha256 in (image.sha256, image.latents_sha256)}
+            files = {name for image in gone for name in (image.sha256, image.latents_sha256) if name}
             unused = files - await used_files(connection, files)
             if deed is not None:
                 await audit.append(connection, self._database, deed)
             return unused
+
+    async def erased_lately(self) -> bool:
+        """Somebody had all of their pictures erased, and the day is not over."""
+        async with self._database.read() as connection:
+            return await connection.scalar(select(tables.erasures.c.user_id).limit(1)) is not None
 
     async def unused(self, files: set[str]) -> set[str]:
         """Those of `files` that no picture refers to."""

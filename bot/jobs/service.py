@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from bot.errors import ShuttingDown
 from bot.jobs.checkpoints import Checkpoints
@@ -99,6 +100,11 @@ class JobService:
         """Something was decided about the job: begin to draw it, or edit its message, without waiting for a look."""
         self._dispatcher.wake()
         self._dispatcher.deliver(job_id)
+
+    def abandon(self, job_ids: Iterable[int]) -> None:
+        """Their rows are gone: free the engine of those that it draws."""
+        for job_id in job_ids:
+            self._dispatcher.interrupt(job_id)
 
     async def line(
         self, *, user_id: int | None = None, guild_id: int | None = None, limit: int

@@ -18,14 +18,15 @@ BATCH = 500
 async def sweep(queue: JobQueue, images: ImageStore) -> None:
     """Delete drafts and files that no job refers to; jobs may be drawn meanwhile.
 
-    A folder of which the database knows nothing at all may belong to another one, and is left alone.
+    A folder of which the database knows nothing at all may belong to another one, and is left alone, unless somebody
+    had their pictures erased lately.
     """
     try:
         async with images.changing:
             await asyncio.to_thread(images.delete_drafts)
         names = await asyncio.to_thread(images.names)
         strays = [name for batch in _batches(names) for name in await queue.unused(set(batch))]
-        if len(strays) == len(names):
+        if len(strays) == len(names) and not await queue.erased_lately():
             if names:
                 _log.warning("The picture folder may belong to another database; none of its files is touched.")
             return

@@ -59,6 +59,13 @@ class ImageStore:
             raise ImageLost(sha256)
         return data
 
+    def size(self, sha256: str) -> int:
+        """Bytes; 0 for what is missing."""
+        try:
+            return self._path(sha256).stat().st_size
+        except OSError:
+            return 0
+
     def delete(self, sha256: str) -> None:
         self._path(sha256).unlink(missing_ok=True)
 
