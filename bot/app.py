@@ -19,7 +19,7 @@ from bot.commands.admission import Admission
 from bot.commands.casework import Casework
 from bot.commands.catalogue import Catalogue
 from bot.commands.changing import Changing
-from bot.errors import DiscordRefused, DiscordUnreachable
+from bot.errors import DiscordRefused, DiscordUnreachable, SettingsError
 from bot.jobs.changes import Changes
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.closures import Closures
@@ -38,14 +38,19 @@ from bot.lag import watched_loop
 from bot.moderation.audit_log import AuditLog
 from bot.moderation.classifier import ClassifierProcess
 from bot.moderation.judging import Judging
+from bot.moderation.prompt_rules import ServerRules
+from bot.moderation.restrictions import Restrictions
 from bot.moderation.rules import PromptRules
 from bot.moderation.servers import Servers
+from bot.moderation.tracing import Tracing
 from bot.settings import Settings
 from bot.storage.images import ImageStore
 from bot.storage.lock import exclusive
 from bot.storage.session import Database, database_url
 from bot.views import job as job_view
 from t2i.engine.client import LocalEngine
+from t2i.provenance import Certificate, CertificateError, Signer, create, load
+from t2i.provenance.certificate import KEY
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +113,13 @@ def _wire(
     queue = JobQueue(database, running_per_user=settings.running_per_user, queued_per_user=settings.queued_per_user)
     checkpoints = Checkpoints(database)
     store = ImageStore(settings.data_dir / "images")
-    board = ProgressBoard(queue)
+
+    certificate = _certificate(settings)
+    signer = Signer(certificate)
 
     def render(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
         named = (info for info in engine.checkpoints() if info.name == snapshot.job.checkpoint)
-        return job_view.render(snapshot, images, encoding, next(named, None))
+        return job_view.render(snapshot, images, encoding, next(named, None), signer)
 
     servers = Servers(database)
     judging = Judging(
@@ -122,7 +129,8 @@ def _wire(
         age_restricted=bot.is_age_restricted,
         accepts_unjudged=settings.accept_unjudged is not None,
     )
-    delivery = Delivery(bot, queue, board, store, render, judge=judging, progress_interval=settings.progress_interval)
+    board = ProgressBoard(queue, judging)
+    delivery = Delivery(bot, queue, board, store, render, progress_interval=settings.progress_interval)
     dispatcher = Dispatcher(
         engine=engine, queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery, judge=judging
     )
@@ -142,6 +150,8 @@ def _wire(
         closures=Closures(database),
         policy=policy,
     )
+    server_rules = ServerRules(database)
+    prompt_rules = PromptRules(server_rules, settings.blocked_words)
     catalogue = Catalogue(checkpoints, settings.checkpoint, engine.shelf)
     measures, changes = Measures(database), Changes(database)
     switching = Switching(
@@ -151,7 +161,14 @@ def _wire(
     bot.serve(
         jobs=jobs,
         catalogue=catalogue,
-        admission=Admission(jobs, catalogue, PromptRules(settings.blocked_words), judging),
+        admission=Admission(
+            jobs,
+            catalogue,
+            judging=judging,
+            rules=prompt_rules,
+            restrictions=Restrictions(database),
+            servers=servers,
+        ),
         quotas=Quotas(database, policy),
         checkpoints=checkpoints,
         changing=Changing(
@@ -165,10 +182,23 @@ def _wire(
         shelving=shelving,
         samples=Samples(engine, measures, settings.data_dir / "samples"),
         servers=servers,
+        server_rules=server_rules,
+        prompt_rules=prompt_rules,
         casework=Casework(bot, database, store),
         audit_log=AuditLog(database),
+        tracing=Tracing(database),
+        roots=certificate.roots,
     )
     return dispatcher
+
+
+def _certificate(settings: Settings) -> Certificate:
+    """The operator's, or one made now. Raises SettingsError when it cannot be used."""
+    folder = settings.certificate_folder
+    try:
+        return load(folder) if (folder / KEY).exists() else create(folder, "Imagine Bot")
+    except (CertificateError, OSError) as error:
+        raise SettingsError(str(error)) from None
 
 
 async def _until(stop: asyncio.Event, connection: Coroutine[None, None, None]) -> None:

@@ -24,7 +24,10 @@ from bot.jobs.samples import Samples
 from bot.jobs.service import JobService
 from bot.jobs.shelving import Shelving
 from bot.moderation.audit_log import AuditLog
+from bot.moderation.prompt_rules import ServerRules
+from bot.moderation.rules import PromptRules
 from bot.moderation.servers import Servers
+from bot.moderation.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +43,10 @@ EXTENSIONS = tuple(
         "usage",
         "help",
         "terms",
+        "rules",
         "moderation",
         "audit",
+        "verify",
         "review",
         "report",
         "restrict",
@@ -61,8 +66,13 @@ class ImagineBot(commands.Bot):
     shelving: Shelving
     samples: Samples
     servers: Servers
+    server_rules: ServerRules
+    prompt_rules: PromptRules
     casework: Casework
     audit_log: AuditLog
+    tracing: Tracing
+    roots: str
+    """Certificates in PEM whose pictures count as made here."""
 
     def __init__(self, data_dir: Path) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
@@ -91,13 +101,19 @@ class ImagineBot(commands.Bot):
         shelving: Shelving,
         samples: Samples,
         servers: Servers,
+        server_rules: ServerRules,
+        prompt_rules: PromptRules,
         casework: Casework,
         audit_log: AuditLog,
+        tracing: Tracing,
+        roots: str,
     ) -> None:
         """Give the extensions what they work with; to be called before `login`."""
         self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
         self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
+        self.server_rules, self.prompt_rules = server_rules, prompt_rules
         self.servers, self.casework, self.audit_log = servers, casework, audit_log
+        self.tracing, self.roots = tracing, roots
 
     def is_age_restricted(self, guild_id: int | None, channel_id: int) -> bool:
         """Whether the channel, or the one a thread belongs to, is marked so; not where it is unknown."""

@@ -15,6 +15,14 @@ class PromptRefused(UserFacingError):
     """The prompt holds something this bot does not draw."""
 
 
+class RuleRefused(UserFacingError):
+    """A server's rule for prompts that cannot work; nothing was changed."""
+
+
+class RuleNotFound(UserFacingError):
+    """The server has no such rule."""
+
+
 class NotAllowed(UserFacingError):
     """The person lacks the permission for what they pressed or typed."""
 

@@ -10,13 +10,17 @@ import aiohttp
 import discord
 
 from bot.commands.catalogue import Catalogue
+from bot.commands.terms import Terms
 from bot.errors import BotLacksPermission
 from bot.jobs.model import Job, JobKind, JobSnapshot, NewJob
 from bot.jobs.service import JobService
 from bot.moderation.judging import Judging
-from bot.moderation.rules import PromptRules
+from bot.moderation.restrictions import Restrictions
+from bot.moderation.rules import PromptRules, Ruling
+from bot.moderation.servers import Servers
 from bot.prompt.options import JobOptions
 from bot.views import job as job_view
+from bot.views import text
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +36,23 @@ ALREADY_ACKNOWLEDGED = 40060
 class Admission:
     """Checks a wish, commits it, and answers with the message that is edited from then on until it shows the result."""
 
-    def __init__(self, jobs: JobService, catalogue: Catalogue, rules: PromptRules, judging: Judging) -> None:
+    def __init__(
+        self,
+        jobs: JobService,
+        catalogue: Catalogue,
+        *,
+        judging: Judging,
+        rules: PromptRules,
+        restrictions: Restrictions,
+        servers: Servers,
+    ) -> None:
         self._jobs = jobs
         self._catalogue = catalogue
-        self._rules = rules
         self._judging = judging
+        self._rules = rules
+        self._restrictions = restrictions
+        self._servers = servers
+        self._terms = Terms(servers)
 
     async def admit(
         self,
@@ -54,8 +70,10 @@ class Admission:
         """
         require_permissions(interaction)
         options.validate()
+        await self._restrictions.require_none(interaction.guild_id, interaction.user.id)
+        await self._terms.require(interaction)
         await self._judging.require_judge(interaction.guild_id, interaction.channel_id or 0)
-        self._rules.check(options)
+        ruling = await self._rules.judge(interaction.guild_id, options)
         checkpoint = parent.checkpoint if parent else options.checkpoint
         checkpoint = checkpoint or await self._catalogue.current(interaction.guild_id)
         self._catalogue.require_sound(checkpoint)
@@ -72,17 +90,20 @@ class Admission:
             parent_id=parent.id if parent else None,
             parent_index=parent_index,
             role_ids=role_ids(interaction),
+            held=ruling.held,
         )
-        await self._acknowledge(interaction, new)
+        if await self._acknowledge(interaction, new) and ruling.note is not None:
+            await self._add_note(interaction, ruling)
 
-    async def _acknowledge(self, interaction: discord.Interaction, new: NewJob) -> None:
+    async def _acknowledge(self, interaction: discord.Interaction, new: NewJob) -> bool:
+        """Whether the job's message came to be now."""
         commit = asyncio.create_task(self._jobs.submit(new))
         await asyncio.wait({commit}, timeout=COMMIT_PATIENCE)
         if not commit.done():
             await interaction.response.defer(thinking=True)
         job = await commit
         if job.message_id is not None:
-            return  # Discord sent the interaction twice; its message is there already
+            return False  # Discord sent the interaction twice; its message is there already
         # As it was admitted: a fast engine may have begun, and what it shows needs files that only an edit brings.
         snapshot = replace(await self._at_once(job), job=job)
         view = job_view.render(snapshot).view
@@ -91,8 +112,19 @@ class Admission:
         except discord.NotFound:
             log.warning("Job %d is cancelled: Discord no longer accepted its acknowledgement.", job.id)
             await self._jobs.cancel(job.id)
-        else:
-            await self._jobs.attach_message(job.id, message_id)
+            return False
+        await self._jobs.attach_message(job.id, message_id)
+        return True
+
+    async def _add_note(self, interaction: discord.Interaction, ruling: Ruling) -> None:
+        """Tell the author alone what a rule says; the job is taken, whatever becomes of this."""
+        note = text.quoted(ruling.note or "", 500)
+        if ruling.held and (await self._servers.of(interaction.guild_id or 0)).review_channel_id is None:
+            note += " This server has no review channel; its moderators find it by `/review list`."
+        try:
+            await interaction.followup.send(note, ephemeral=True)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log.warning("Interaction %d got no note about a rule: %s", interaction.id, error)
 
     async def _at_once(self, job: Job) -> JobSnapshot:
         """With the job's place, unless so many ask at once that finding it out would hold up the answer."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from bot.errors import PromptRefused
 from bot.moderation.floor import Floor
+from bot.moderation.prompt_rules import RuleAction, ServerRules
 from bot.moderation.words import Reading
 from bot.prompt.options import JobOptions
 
@@ -15,13 +18,38 @@ NAMES = ("sampler", "checkpoint")
 """Fields that name something of the bot's own; every other text of a job reaches a model."""
 
 
-class PromptRules:
-    """The floor of one bot, ready to check prompts. Stateless, so one object serves everyone."""
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """About a job that is not refused."""
 
-    def __init__(self, extra_words: Iterable[str] = ()) -> None:
+    held: str | None = None
+    """Why a moderator has to look at it first, for moderators."""
+    note: str | None = None
+    """What its author is told beside the answer."""
+
+
+class PromptRules:
+    def __init__(self, servers: ServerRules, extra_words: Iterable[str] = ()) -> None:
+        self._servers = servers
         self._floor = Floor(extra_words)
 
-    def check(self, options: JobOptions) -> None:
+    async def judge(self, guild_id: int | None, options: JobOptions) -> Ruling:
+        """By the floor, and by the server's rules; direct messages have none. Raises PromptRefused naming the word."""
+        self.require_floor(options)
+        matches = () if guild_id is None else await self._servers.matches(guild_id, tuple(texts(options)))
+        if not matches:
+            return Ruling()
+        severest = matches[0]
+        match severest.rule.action:
+            case RuleAction.BLOCK:
+                raise PromptRefused(f"{severest.sentence} Nothing was queued.")
+            case RuleAction.HOLD:
+                held = f"Rule {severest.rule.id} holds “{severest.rule.pattern}”."
+                return Ruling(held, f"{severest.sentence} A moderator has to look at it before it is drawn.")
+            case RuleAction.WARN:
+                return Ruling(note=severest.sentence)
+
+    def require_floor(self, options: JobOptions) -> None:
         """Raises PromptRefused naming the word."""
         for reading in map(Reading.of, texts(options)):
             self._floor.check(reading)

@@ -22,6 +22,8 @@ _DISGUISES = {
 _WORDS_OF_ONE_LETTER = "aio"
 _GLUE, _GAP = "[.*]*", "[.* ]+"
 _PLURAL = "(?:e?[s5z]+)?"
+_SHORTEST = 2
+"""Letters and digits of a Latin word that is looked for at all: "c++" would be every "c"."""
 _SHORTEST_SPLIT = 4
 """Letters of a word that is known with one letter apart; of shorter ones little would be left."""
 
@@ -44,10 +46,15 @@ class Words:
 
     def __init__(self, words: Iterable[str]) -> None:
         folded = {fold(word).strip() for word in words} - {""}
-        latin = sorted(word for word in folded if word.isascii() and any(map(str.isalnum, word)))
+        latin = sorted(word for word in folded if word.isascii() and sum(map(str.isalnum, word)) >= _SHORTEST)
         self._latin = _either(map(_disguised, latin))
         self._with_letters = not any(_has_no_letter(word) for word in latin)
         self._others = _either(map(_as_written, sorted(word for word in folded if not word.isascii())))
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is left that could be looked for."""
+        return self._latin is None and self._others is None
 
     def found(self, reading: Reading) -> str | None:
         """The first of them, as it stands in the text."""

@@ -240,6 +240,7 @@ prompt_rules = Table(
     Column("kind", String(20), nullable=False),  # literal, regex
     Column("pattern", Text, nullable=False),
     Column("action", String(20), nullable=False),  # block, hold, warn
+    Column("reason", Text),  # what the author of a prompt is told
     Column("created_at", UtcDateTime, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("pattern", sa.Text(), nullable=False),
         sa.Column("action", sa.String(20), nullable=False),
+        sa.Column("reason", sa.Text()),
         sa.Column("created_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_prompt_rules"),
         sqlite_autoincrement=True,

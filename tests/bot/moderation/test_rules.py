@@ -3,10 +3,18 @@
 import pytest
 
 from bot.errors import PromptRefused
-from bot.moderation.rules import PromptRules
+from bot.moderation.floor import Floor
+from bot.moderation.rules import texts
+from bot.moderation.words import Reading
 from bot.prompt.options import JobOptions
 
-rules = PromptRules(extra_words=["cock", "acme robot", "Müll"])
+rules = Floor(extra_words=["cock", "acme robot", "Müll"])
+
+
+def check(prompt: str, negative: str | None = None) -> None:
+    for text in texts(JobOptions(prompt=prompt, negative_prompt=negative)):
+        rules.check(Reading.of(text))
+
 
 PASS = [
     "a red apple",
@@ -57,19 +65,19 @@ REFUSED = [
 
 @pytest.mark.parametrize("prompt", PASS)
 def test_lets_ordinary_prompts_pass(prompt: str) -> None:
-    rules.check(JobOptions(prompt=prompt))
+    check(prompt)
 
 
 @pytest.mark.parametrize("prompt", REFUSED)
 def test_sees_through_disguises(prompt: str) -> None:
     with pytest.raises(PromptRefused, match="Nothing was queued"):
-        rules.check(JobOptions(prompt=prompt))
+        check(prompt)
 
 
 def test_checks_the_negative_prompt_as_well() -> None:
     with pytest.raises(PromptRefused, match="hentai"):
-        rules.check(JobOptions(prompt="a red apple", negative_prompt="hentai"))
+        check("a red apple", "hentai")
 
 
 def test_the_operators_words_are_not_everyones() -> None:
-    PromptRules().check(JobOptions(prompt="a cock on a weathervane"))
+    Floor().check(Reading.of("a cock on a weathervane"))
