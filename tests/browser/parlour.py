@@ -31,6 +31,7 @@ class Parlour(discord.Client):
         )
         for command in commands:
             self.tree.add_command(command)
+        self.tree.add_command(count_tiles)
 
     async def setup_hook(self) -> None:
         await self.tree.sync()
@@ -67,6 +68,12 @@ async def gallery(
     view = ui.LayoutView()
     view.add_item(ui.MediaGallery(*items))
     await interaction.response.send_message(view=view, files=files)
+
+
+@app_commands.context_menu(name="Count tiles")
+async def count_tiles(interaction: discord.Interaction, message: discord.Message) -> None:
+    galleries = (part for part in message.components if isinstance(part, discord.MediaGalleryComponent))
+    await interaction.response.send_message(f"There are {sum(len(gallery.items) for gallery in galleries)}.")
 
 
 @app_commands.command()

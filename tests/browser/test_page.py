@@ -50,6 +50,15 @@ async def test_a_spoiler_stays_hidden_until_it_is_pressed(parlour: Sandbox, visi
     await expect(covered).to_have_count(1)
 
 
+async def test_the_menu_of_a_message_offers_what_the_bot_registered(parlour: Sandbox, visit: Visit) -> None:
+    chat = await visit(parlour, "bob")
+    message = await chat.ask("/gallery count: 3")
+    await message.get_by_role("button", name="Apps").click()
+    await chat.page.get_by_role("option", name="Count tiles").click()
+    answer = await chat.message("There are 3.")
+    await expect(answer).to_contain_text("used Count tiles")
+
+
 async def test_a_command_left_unanswered_says_so_to_its_user_only(parlour: Sandbox, visit: Visit) -> None:
     bob, alice = await visit(parlour, "bob"), await visit(parlour, "alice")
     note = await bob.ask("/silence")

@@ -24,6 +24,7 @@ export const fetchState = (user) => request(user ? `state?user=${encodeURICompon
 export const runCommand = (body) => post("command", body);
 export const autocomplete = (body) => post("autocomplete", body);
 export const pressComponent = (body) => post("component", body);
+export const useMenu = (body) => post("menu", body);
 export const submitModal = (body) => post("modal", body);
 export const sendMessage = (body) => post("message", body);
 export const dismissMessage = (body) => post("dismiss", body);

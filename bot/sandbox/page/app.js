@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import { openLightbox } from "./lightbox.js";
 import { createMessageList } from "./messages.js";
 import { dots } from "./message.js";
+import { choose } from "./menu.js";
 import { openModal } from "./modal.js";
 import { chooseFor, findComponent } from "./selects.js";
 import { createSidebar } from "./sidebar.js";
@@ -56,6 +57,11 @@ const messageList = createMessageList(
       const values = await chooseFor(component, button, store);
       if (values) await use(message, component.custom_id, values);
     },
+    async menu(button, message) {
+      const choices = store.messageCommands.map((name) => ({ value: name, label: name }));
+      const [command] = (await choose(button, { label: "Apps", choices })) ?? [];
+      if (command) await act(message, api.useMenu, { command });
+    },
     zoom: openLightbox,
     reveal(spoiler) {
       store.revealed.add(spoiler.dataset.spoiler);
@@ -97,13 +103,15 @@ const renderSidebar = createSidebar(
   },
 );
 
-/** Presses a button or sends a select's values; failures show under the message. */
-async function use(message, customId, values) {
+/** Presses a button or sends a select's values. */
+const use = (message, customId, values) => act(message, api.pressComponent, { custom_id: customId, values });
+
+/** Does something to a message; failures show under it. */
+async function act(message, send, body) {
   store.failures.delete(message.id);
   try {
-    const body = { user: store.me.id, message_id: message.id, custom_id: customId, values };
-    const { interaction_id } = await api.pressComponent(body);
-    store.expect(interaction_id, { messageId: message.id, customId });
+    const { interaction_id } = await send({ user: store.me.id, message_id: message.id, ...body });
+    store.expect(interaction_id, { messageId: message.id, customId: body.custom_id });
   } catch (refused) {
     store.failures.set(message.id, refused.message);
     store.changed();

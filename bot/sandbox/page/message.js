@@ -9,6 +9,8 @@ import { appBadge, avatar, nameColour } from "./people.js";
 import { clock, fullDate, messageTime } from "./time.js";
 import { EPHEMERAL, LOADING } from "./store.js";
 
+const MESSAGE_COMMAND = 3;
+
 /** `grouped` messages stand under one of the same author and repeat neither avatar nor name. */
 export function renderMessage(message, store, { grouped }) {
   const author = store.users.get(message.author?.id) ?? message.author;
@@ -26,6 +28,7 @@ export function renderMessage(message, store, { grouped }) {
       failure(message, store),
       ephemeral ? ephemeralNote() : null,
     ),
+    store.messageCommands.length && !ephemeral ? menuButton() : null,
   );
 }
 
@@ -46,13 +49,14 @@ const editedMark = ({ edited_timestamp }) =>
 
 function interactionLine({ interaction_metadata: interaction }, store) {
   if (!interaction?.name || !interaction.user) return null;
+  const { name } = interaction;
   return h(
     "div.context-line",
     {},
     h("span.elbow", { "aria-hidden": "true" }),
     whoActed(interaction.user, store),
     " used ",
-    h("span.mention", {}, icon("spark"), `/${interaction.name}`),
+    h("span.mention", {}, icon("spark"), interaction.command_type === MESSAGE_COMMAND ? name : `/${name}`),
   );
 }
 
@@ -121,6 +125,13 @@ function failure(message, store) {
   const sentence = message.failure ?? store.failures.get(message.id);
   return sentence ? h("p.failure", { role: "alert" }, icon("warning"), sentence) : null;
 }
+
+const menuButton = () =>
+  h(
+    "button.message-menu",
+    { type: "button", "data-action": "menu", "aria-label": "Apps", "aria-haspopup": "listbox", title: "Apps" },
+    icon("spark"),
+  );
 
 const ephemeralNote = () =>
   h(

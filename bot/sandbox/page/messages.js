@@ -10,7 +10,7 @@ const NEAR_END_PX = 120;
 
 /**
  * Shows `store`'s open channel. `actions` are called with (element pressed, message):
- * {press, select, zoom, reveal, dismiss, jump}.
+ * {press, select, menu, zoom, reveal, dismiss, jump}.
  * Answers {render(), follow()}; `follow` goes to the newest message and stays with what comes.
  */
 export function createMessageList({ log, list, jump }, store, actions) {

@@ -88,6 +88,11 @@ export class Store {
     return this.commands.filter(({ name }) => names.has(name));
   }
 
+  /** Names of the commands in the menu of a message of the open channel. */
+  get messageCommands() {
+    return (this.botOnline && this.channel?.message_commands) || [];
+  }
+
   get maySend() {
     return Boolean(this.channel && BigInt(this.channel.permissions) & SEND_MESSAGES);
   }
