@@ -19,6 +19,7 @@ from bot.commands.admission import Admission
 from bot.commands.casework import Casework
 from bot.commands.catalogue import Catalogue
 from bot.commands.changing import Changing
+from bot.commands.personal_data import PersonalData
 from bot.errors import DiscordRefused, DiscordUnreachable, SettingsError
 from bot.jobs.changes import Changes
 from bot.jobs.checkpoints import Checkpoints
@@ -186,6 +187,7 @@ def _wire(
         prompt_rules=prompt_rules,
         casework=Casework(bot, database, store),
         audit_log=AuditLog(database),
+        personal_data=PersonalData(bot, database, store, jobs),
         tracing=Tracing(database),
         roots=certificate.roots,
     )

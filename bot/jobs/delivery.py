@@ -20,7 +20,6 @@ import discord
 
 from bot.errors import JobNotFound
 from bot.jobs.editing import Encoding, MessageEditor, MessageLost, MessageRefused, Rendered, RenderJob
-from bot.jobs.judgement import Judge
 from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.progress import ProgressBoard
 from bot.jobs.queue import JobQueue
@@ -92,13 +91,12 @@ class Delivery:
         images: ImageStore,
         render: RenderJob,
         *,
-        judge: Judge,
         progress_interval: float = 2.0,
         retry_delays: Sequence[float] = RETRY_DELAYS,
     ) -> None:
         self._queue = queue
         self._board = board
-        self._editor = MessageEditor(client, queue, images, render, judge)
+        self._editor = MessageEditor(client, queue, images, render)
         self._progress_interval = progress_interval
         self._retry_delays = tuple(retry_delays)
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -140,13 +138,15 @@ class Delivery:
         shortest, longest = TROUBLE_PAUSES
         trouble = shortest
         while await live.next_change():
-            began = time.monotonic()
-            outcome = Outcome.LATER
+            outcome, took = Outcome.LATER, 0.0
             try:
+                await self._board.screen(job_id)
+                began = time.monotonic()
                 outcome = await self.show(job_id, retry=False)
+                took = time.monotonic() - began
             except Exception:
                 _log.exception("The progress of job %d could not be shown.", job_id)
-            pause = max(self._progress_interval, SLOWNESS * (time.monotonic() - began))
+            pause = max(self._progress_interval, SLOWNESS * took)
             match outcome:
                 case Outcome.OVER:
                     live.lost = True

@@ -15,7 +15,6 @@ import aiohttp
 import discord
 from discord.http import Route, handle_message_parameters
 
-from bot.jobs.judgement import Judge
 from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.queue import JobQueue
 from bot.storage.images import ImageLost, ImageStore
@@ -72,14 +71,11 @@ class MessageRefused(Exception):
 class MessageEditor:
     """Edits through the client's HTTP session: by the interaction's token while it lives, then as the bot."""
 
-    def __init__(
-        self, client: discord.Client, queue: JobQueue, images: ImageStore, render: RenderJob, judge: Judge
-    ) -> None:
+    def __init__(self, client: discord.Client, queue: JobQueue, images: ImageStore, render: RenderJob) -> None:
         self._client = client
         self._queue = queue
         self._images = images
         self._render = render
-        self._judge = judge
         for name in ("discord.http", "discord.webhook.async"):
             logging.getLogger(name).addFilter(_hide_tokens)
 
@@ -90,7 +86,6 @@ class MessageEditor:
         """
         job = snapshot.job
         images = await self._read_images(snapshot)
-        snapshot = await self._screened(snapshot)
         routes, encodings, waits = self._routes(job), list(ENCODINGS), iter(delays)
         while True:
             try:
@@ -192,14 +187,6 @@ class MessageEditor:
                 if snapshot.job.state is JobState.RENDERED:
                     raise MessageRefused("The finished pictures are gone from the bot's disk.") from error
         return found
-
-    async def _screened(self, snapshot: JobSnapshot) -> JobSnapshot:
-        """With a preview that people may see."""
-        progress = snapshot.progress
-        if progress is None or progress.preview is None:
-            return snapshot
-        preview = await self._judge.screen(snapshot.job, progress.preview)
-        return replace(snapshot, progress=replace(progress, preview=preview))
 
 
 def _size(file: discord.File) -> int:

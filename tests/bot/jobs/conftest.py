@@ -162,14 +162,13 @@ class Scene:
         self.judge = ScriptedJudge()
         self.queue = JobQueue(database, queued_per_user=100)
         self.checkpoints = Checkpoints(database)
-        self.board = ProgressBoard(self.queue)
+        self.board = ProgressBoard(self.queue, self.judge)
         self.delivery = Delivery(
             client,
             self.queue,
             self.board,
             images,
             render,
-            judge=self.judge,
             progress_interval=0.01,
             retry_delays=(0.01, 0.01, 0.01),
         )

@@ -394,19 +394,27 @@ async def test_progress_holds_back_while_discord_is_in_trouble(scene: Scene, mon
     assert (await pauses_of(scene, monkeypatch, 4)) == [5.0, 10.0, 20.0, 30.0]
 
 
-async def test_a_preview_is_screened_before_it_is_shown(scene: Scene) -> None:
+async def test_a_preview_is_shown_only_once_it_was_screened(scene: Scene) -> None:
     job = await claimed(scene)
     scene.board.post(job.id, Progress(1, 3, b"sheet"))
-    shown: list[bytes | None] = []
+    assert (await scene.board.snapshot(job.id)).progress == Progress(1, 3)
+    shown: list[Progress | None] = []
 
     def look(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
-        assert snapshot.progress is not None
-        shown.append(snapshot.progress.preview)
+        shown.append(snapshot.progress)
         return render(snapshot, images, encoding)
 
-    watched = Delivery(scene.client, scene.queue, scene.board, scene.images, look, judge=scene.judge)
-    assert await watched.show(job.id) is Outcome.SHOWN
-    assert shown == [b"screened sheet"]
+    watched = Delivery(scene.client, scene.queue, scene.board, scene.images, look, progress_interval=0)
+    async with watched.follow(job.id) as message:
+        for step, preview in ((1, b"sheet"), (2, None), (3, b"next")):
+            scene.board.post(job.id, Progress(step, 3, preview))
+            message.changed()
+            await scene.stand_in.until(lambda: len(scene.stand_in.attempts) == step)  # noqa: B023
+    assert shown == [
+        Progress(1, 3, b"screened sheet"),
+        Progress(2, 3, b"screened sheet"),
+        Progress(3, 3, b"screened next"),
+    ]
 
 
 async def test_a_lost_picture_keeps_no_other_from_being_hidden(scene: Scene) -> None:
