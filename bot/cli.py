@@ -28,7 +28,7 @@ SANDBOX_DATA = Path("data/sandbox")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 something to mend or a failed step, 2 to 4 as in EXIT_CODES."""
     options = _parser().parse_args(arguments)
-    command = {"run": _run, "sandbox": _sandbox, "check": _check}[options.command]
+    command = {"run": _run, "sandbox": _sandbox, "check": _check, "data": _data}[options.command]
     try:
         return command(options)
     except tuple(EXIT_CODES) as error:
@@ -84,6 +84,22 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if asyncio.run(show()) else 1
 
 
+def _data(options: argparse.Namespace) -> int:
+    from t2i.provenance import CertificateError, create
+
+    folder = settings_module.load().certificate_folder
+    try:
+        create(folder, options.organisation, replace=options.replace)
+    except (CertificateError, OSError) as error:
+        print(f"imagine-bot: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"Pictures are signed from the next start on with the certificate in {folder} ({options.organisation}). "
+        "Keep the folder secret and backed up; give away only roots.pem, by which others know your pictures again."
+    )
+    return 0
+
+
 def _steps(given: Sequence[str]) -> list[str]:
     """The steps, with those of files in the place of `@file`: one a line, but for empty lines and # comments.
 
@@ -136,6 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sandbox.add_argument("--out", type=Path, help="with --run: folder that the pictures are saved into")
     sandbox.add_argument("--json", action="store_true", help="with --run: print one JSON object per settled message")
+
+    data = commands.add_parser("data", help="what belongs to the bot's data folder")
+    kinds = data.add_subparsers(dest="kind", required=True)
+    certificate = kinds.add_parser("certificate", help="make the certificate that pictures are signed with")
+    certificate.add_argument("--organisation", default="Imagine Bot", help="whose pictures they are, for all to read")
+    certificate.add_argument("--replace", action="store_true", help="make another; pictures of the old one stay known")
 
     commands.add_parser("check", help="tell what keeps the bot from running, and how to mend it")
     return parser

@@ -57,11 +57,18 @@ class Settings(BaseSettings):
     accept_unjudged: Literal["I accept the risk"] | None = Field(
         None, description='Write "I accept the risk" to show pictures outside age-restricted channels unjudged.'
     )
+    certificate_dir: Path | None = Field(
+        None, description="Folder of the certificate that pictures are signed with; by default in the data folder."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property
     def hardware(self) -> Hardware:
         return Hardware(**{name: getattr(self, name) for name in Hardware.__struct_fields__})
+
+    @property
+    def certificate_folder(self) -> Path:
+        return self.certificate_dir or self.data_dir / "certificate"
 
     def token(self) -> str:
         """Raises SettingsError that says where a token comes from."""

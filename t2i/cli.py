@@ -1,4 +1,4 @@
-"""`t2i generate | checkpoints | train | evaluate | bench`: the library from a terminal."""
+"""`t2i generate | checkpoints | train | evaluate | verify | bench`: the library from a terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from t2i.api import SAMPLERS, GenerationRequest, InvalidRequest, Lora, T2IError
 from t2i.checkpoints import cli as checkpoints
 from t2i.evaluation import cli as evaluation
+from t2i.provenance import cli as provenance
 from t2i.training import cli as training
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     training.add_commands(commands.add_parser("train", help="make the embedded checkpoint"))
     evaluation.add_options(commands.add_parser("evaluate", help="judge a checkpoint by real pictures it never saw"))
+    provenance.add_options(commands.add_parser("verify", help="tell whether pictures were made by this bot"))
     _add_bench(commands.add_parser("bench", help="measure this machine against diffusers and whole-job queues"))
     return parser
 

@@ -22,8 +22,10 @@ from bot.jobs.delivery import Encoding, Rendered
 from bot.jobs.model import JobKind, JobSnapshot, JobState, Showing
 from bot.views import pictures, text
 from bot.views.buttons import JobButton, Press, Verb
+from bot.views.marks import marks_of
 from bot.views.report import AppealButton, ReportButton
 from t2i.api import CheckpointInfo
+from t2i.provenance import Signer
 
 ACCENTS = {
     JobState.HELD: 0xF0B232,
@@ -43,12 +45,13 @@ def render(
     images: Mapping[int, bytes] = MappingProxyType({}),
     encoding: Encoding = "png",
     info: CheckpointInfo | None = None,
+    signer: Signer | None = None,
 ) -> Rendered:
     """The message that shows `snapshot`.
 
     `images` are the finished pictures that people may see as PNG by index, needed only once the job is done, and
     attached as `encoding`.
-    `info` describes the checkpoint and fills in the defaults that the job left open.
+    `info` describes the checkpoint and fills in the defaults that the job left open; `signer` signs the files.
     """
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=ACCENTS[snapshot.job.state])
     body.add_item(ui.TextDisplay(_heading(snapshot)))
@@ -60,7 +63,7 @@ def render(
         case JobState.RUNNING | JobState.RENDERED:
             files = _drawing(body, snapshot)
         case JobState.DONE:
-            files = _finished(body, snapshot, images, encoding, info)
+            files = _finished(body, snapshot, images, encoding=encoding, info=info, signer=signer)
         case JobState.FAILED | JobState.CANCELLED:
             files = _ended(body, snapshot)
     view = ui.LayoutView(timeout=None)
@@ -115,19 +118,19 @@ def _finished(
     body: ui.Container[Any],
     snapshot: JobSnapshot,
     images: Mapping[int, bytes],
+    *,
     encoding: Encoding,
     info: CheckpointInfo | None,
+    signer: Signer | None,
 ) -> list[discord.File]:
     job = snapshot.job
     seen = [image for image in snapshot.images if image.showing.seen and image.index in images]
     shown = [image.index for image in seen]
-    files = [
-        discord.File(
-            io.BytesIO(pictures.for_display(images[index], encoding)),
-            pictures.file_name(job.options.prompt, job.id, index + 1, encoding),
-        )
-        for index in shown
-    ]
+    files = []
+    for image in seen:
+        name = pictures.file_name(job.options.prompt, job.id, image.index + 1, encoding)
+        data = pictures.finished(images[image.index], encoding, marks_of(job, image, info), name, signer)
+        files.append(discord.File(io.BytesIO(data), name))
     if files:
         alt = [f"Picture {i + 1} of {job.options.images}: {job.options.prompt}" for i in shown]
         covered = [image.showing is Showing.SPOILER for image in seen]
