@@ -17,6 +17,7 @@ from bot.commands.admission import Admission
 from bot.commands.casework import Casework
 from bot.commands.catalogue import Catalogue
 from bot.commands.changing import Changing
+from bot.commands.personal_data import PersonalData
 from bot.errors import SettingsError
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.quota import Quotas
@@ -46,6 +47,7 @@ EXTENSIONS = tuple(
         "rules",
         "moderation",
         "audit",
+        "privacy",
         "verify",
         "review",
         "report",
@@ -70,6 +72,7 @@ class ImagineBot(commands.Bot):
     prompt_rules: PromptRules
     casework: Casework
     audit_log: AuditLog
+    personal_data: PersonalData
     tracing: Tracing
     roots: str
     """Certificates in PEM whose pictures count as made here."""
@@ -105,6 +108,7 @@ class ImagineBot(commands.Bot):
         prompt_rules: PromptRules,
         casework: Casework,
         audit_log: AuditLog,
+        personal_data: PersonalData,
         tracing: Tracing,
         roots: str,
     ) -> None:
@@ -112,6 +116,7 @@ class ImagineBot(commands.Bot):
         self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
         self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
         self.server_rules, self.prompt_rules = server_rules, prompt_rules
+        self.personal_data = personal_data
         self.servers, self.casework, self.audit_log = servers, casework, audit_log
         self.tracing, self.roots = tracing, roots
 
