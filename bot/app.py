@@ -182,6 +182,7 @@ def _wire(
         ),
         shelving=shelving,
         samples=Samples(engine, measures, settings.data_dir / "samples"),
+        judging=judging,
         servers=servers,
         server_rules=server_rules,
         prompt_rules=prompt_rules,

@@ -25,6 +25,7 @@ from bot.jobs.samples import Samples
 from bot.jobs.service import JobService
 from bot.jobs.shelving import Shelving
 from bot.moderation.audit_log import AuditLog
+from bot.moderation.judging import Judging
 from bot.moderation.prompt_rules import ServerRules
 from bot.moderation.rules import PromptRules
 from bot.moderation.servers import Servers
@@ -67,6 +68,7 @@ class ImagineBot(commands.Bot):
     changing: Changing
     shelving: Shelving
     samples: Samples
+    judging: Judging
     servers: Servers
     server_rules: ServerRules
     prompt_rules: PromptRules
@@ -103,6 +105,7 @@ class ImagineBot(commands.Bot):
         changing: Changing,
         shelving: Shelving,
         samples: Samples,
+        judging: Judging,
         servers: Servers,
         server_rules: ServerRules,
         prompt_rules: PromptRules,
@@ -115,6 +118,7 @@ class ImagineBot(commands.Bot):
         """Give the extensions what they work with; to be called before `login`."""
         self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
         self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
+        self.judging = judging
         self.server_rules, self.prompt_rules = server_rules, prompt_rules
         self.personal_data = personal_data
         self.servers, self.casework, self.audit_log = servers, casework, audit_log

@@ -17,6 +17,7 @@ from bot.commands.errors import report
 from bot.commands.managing import Managing
 from bot.errors import CheckpointNotAllowed
 from bot.jobs.changes import ChangeKind
+from bot.jobs.samples import PROMPTS
 from bot.moderation.audit import Deed
 from bot.views import card as card_view
 from bot.views import checkpoints as checkpoints_view
@@ -47,6 +48,7 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
         self._changing = bot.changing
         self._shelving = bot.shelving
         self._samples = bot.samples
+        self._judging = bot.judging
         self._managing = Managing(bot)
         self._mending: asyncio.Task[None] | None = None
 
@@ -212,7 +214,7 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
         drawing = sheet is None and (loaded or interaction.permissions.manage_guild)
         current = name == await self._catalogue.current(interaction.guild_id)
         card = card_view.Card(info, loaded, current, await self._samples.measure(info), sheet, drawing)
-        shown = card_view.render(card)
+        shown = card_view.render(await self._screened(interaction, card))
         await interaction.response.send_message(view=shown.view, files=list(shown.files), ephemeral=True)
         if not drawing:
             return
@@ -221,10 +223,16 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
         except (T2IError, OSError) as error:
             log.warning("The samples of %s were not drawn: %s", name, error)
         measure = await self._samples.measure(info)
-        shown = card_view.render(
-            replace(card, sheet=sheet, drawing=False, measure=measure, loaded=self._samples.loaded(name))
-        )
+        card = replace(card, sheet=sheet, drawing=False, measure=measure, loaded=self._samples.loaded(name))
+        shown = card_view.render(await self._screened(interaction, card))
         await interaction.edit_original_response(view=shown.view, attachments=list(shown.files))
+
+    async def _screened(self, interaction: discord.Interaction, card: card_view.Card) -> card_view.Card:
+        """Without samples that may not be shown here."""
+        where = (interaction.guild_id, interaction.channel_id or 0)
+        if card.sheet is None or await self._judging.harmless(*where, card.sheet, len(PROMPTS)):
+            return card
+        return replace(card, sheet=None, covered=True)
 
 
 def _allowance(interaction: discord.Interaction, guild_id: int) -> Deed:

@@ -27,7 +27,7 @@ class ProgressBoard:
         if progress.preview is not None:
             self._unscreened[job_id] = progress.preview
         last = self._progress.get(job_id)
-        self._progress[job_id] = replace(progress, preview=last and last.preview)
+        self._progress[job_id] = replace(progress, preview=None if last is None else last.preview)
 
     async def screen(self, job_id: int) -> None:
         """Show the newest preview from now on, as far as it may be seen."""

@@ -95,19 +95,23 @@ class Judging:
 
         Nothing is judged before somebody is about to see it, so this takes the time of what is shown alone.
         """
-        if self._age_restricted(job.guild_id, job.channel_id):
+        at_once = self._classifier is None or (self._classifier.works and self._classifier.idle)
+        if at_once and await self.harmless(job.guild_id, job.channel_id, preview, job.options.images):
             return preview
-        settings = await self._settings(job.guild_id)
-        if self._classifier is None and self._may_go_unjudged(settings):
-            return preview
-        if self._classifier is not None and self._classifier.works and self._classifier.idle:
-            try:
-                scores = await self._classifier.score(await asyncio.to_thread(_parts, preview, job.options.images))
-            except NotJudged:
-                scores = [1.0]
-            if max(scores) < policy.thresholds(settings).spoiler_at:
-                return preview
         return await asyncio.to_thread(_blurred, preview, job.options.images)
+
+    async def harmless(self, guild_id: int | None, channel_id: int, sheet: bytes, count: int) -> bool:
+        """Whether a sheet of so many pictures may be shown there as it is."""
+        if self._age_restricted(guild_id, channel_id):
+            return True
+        settings = await self._settings(guild_id)
+        if self._classifier is None:
+            return self._may_go_unjudged(settings)
+        try:
+            scores = await self._classifier.score(await asyncio.to_thread(_parts, sheet, count))
+        except NotJudged:
+            return self._may_go_unjudged(settings)
+        return max(scores) < policy.thresholds(settings).spoiler_at
 
     async def _scores(self, job: Job, settings: ServerSettings, pictures: Sequence[bytes]) -> Sequence[float | None]:
         unjudged = [None] * len(pictures)

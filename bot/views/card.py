@@ -35,6 +35,8 @@ class Card:
     sheet: bytes | None = None
     drawing: bool = False
     """The samples are on their way."""
+    covered: bool = False
+    """There are samples, which may not be shown in this channel."""
 
 
 def render(card: Card) -> Shown:
@@ -50,6 +52,8 @@ def render(card: Card) -> Shown:
         files.append(file)
     elif card.drawing:
         body.add_item(ui.TextDisplay("-# Its samples are being drawn…"))
+    elif card.covered:
+        body.add_item(ui.TextDisplay("-# Its samples are shown in age-restricted channels only."))
     body.add_item(ui.TextDisplay("\n".join(f"**{name}:** {value}" for name, value in _rows(card) if value)))
     view = ui.LayoutView()
     view.add_item(body)
