@@ -68,13 +68,12 @@ _NOT_PLAIN = re.compile(r"[^a-z0-9* ]")
 
 def fold(text: str) -> str:
     """The text as it reads, in small letters; folding it again changes nothing. Custom emoji count by their names."""
-    text = _EMOJI.sub(r" \1 ", text)
     text = _FLAG.sub(" ", _BACKWARDS.sub(lambda match: match[1][::-1], text))
     text = _letters(_letters(text).casefold())
     for drawn, letter in _DRAWN:
         text = text.replace(drawn, letter)
-    text = _SPACES.sub(" ", text)
-    return _SIGNS.sub(_as_digits, text)
+    text = _SIGNS.sub(_as_digits, _SPACES.sub(" ", text))
+    return _EMOJI.sub(r" \1 ", text)
 
 
 def plain(folded: str) -> str:
@@ -83,17 +82,24 @@ def plain(folded: str) -> str:
 
 
 def _letters(text: str) -> str:
-    spread = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text))
+    # Marks go first: putting a long heap of them in order takes the square of its height.
+    bare = "".join(map(_visible, text))
+    spread = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", bare))
     return "".join(map(_letter, spread))
+
+
+@lru_cache(maxsize=4096)
+def _visible(char: str) -> str:
+    return "" if unicodedata.category(char) in _INVISIBLE and not char.isspace() else char
 
 
 @lru_cache(maxsize=4096)
 def _letter(char: str) -> str:
     if char.isascii():
-        return char if char.isprintable() or char.isspace() else ""
+        return char
     if (read := _READ_AS.get(char)) is not None:
         return read
-    if unicodedata.category(char) in _INVISIBLE:
+    if not _visible(char):
         return ""
     if named := _NAMED.fullmatch(unicodedata.name(char, "")):
         return named[1].lower()

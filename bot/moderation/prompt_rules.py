@@ -163,7 +163,7 @@ def _compile(new: NewRule) -> _Compiled:
     if new.kind is RuleKind.LITERAL:
         words = Words([new.pattern])
         if words.empty:
-            raise RuleRefused("The pattern is too short to be looked for as a word; a regular expression can be that short.")
+            raise RuleRefused("The pattern is too short to be a word; a regular expression can be that short.")
         return _Compiled(rule, words, None)
     return _Compiled(rule, None, _expression(new.pattern))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -57,20 +56,19 @@ class PromptRules:
 
 def texts(options: JobOptions) -> Iterator[str]:
     """Every text of a job that reaches a model, whatever fields there are by now."""
-    fields: dict[str, Any] = msgspec.structs.asdict(options)
-    for name, value in fields.items():
+    for name, value in msgspec.structs.asdict(options).items():
         if name not in NAMES:
-            yield from _within(msgspec.to_builtins(value, builtin_types=(bytes,)))
+            yield from _within(value)
 
 
 def _within(value: object) -> Iterator[str]:
     match value:
         case str():
             yield value
+        case msgspec.Struct():
+            yield from _within(list(msgspec.structs.asdict(value).values()))
         case dict():
-            for key, inner in value.items():
-                yield from _within(key)
-                yield from _within(inner)
+            yield from _within([*value, *value.values()])
         case list() | tuple() | set() | frozenset():
             for inner in value:
                 yield from _within(inner)
