@@ -69,14 +69,15 @@ def latencies(study: Study, images: int) -> Figures:
 
 def checked(study: Study) -> Figures:
     """A short trace really drawn, beside the same one simulated."""
-    logs = study.checked()
+    checks = study.checked()
     return {
         "load": CHECKED_LOAD,
-        "real": {name: _with_joins(real, name) for name, (real, _) in logs.items()},
-        "simulated": {name: _with_joins(simulated, name) for name, (_, simulated) in logs.items()},
+        "real": {name: _with_joins(check.real, name) for name, check in checks.items()},
+        "simulated": {name: _with_joins(check.simulated, name) for name, check in checks.items()},
+        "device_was_slower_by": {name: round(check.slowness, 4) for name, check in checks.items()},
         "simulated_mean_is_off_by": {
-            name: round(abs(latency.mean(simulated) / latency.mean(real) - 1), 4)
-            for name, (real, simulated) in logs.items()
+            name: round(abs(latency.mean(check.simulated) / latency.mean(check.real) - 1), 4)
+            for name, check in checks.items()
         },
     }
 

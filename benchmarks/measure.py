@@ -59,15 +59,14 @@ def step_times(
     rows: Iterable[int],
     *,
     rounds: int,
-    of: Callable[[list[float]], float] = min,
 ) -> dict[str, dict[int, float]]:
-    """Seconds of one engine step, and of one forward of other networks, by the rows of the batch; `of` several."""
+    """The least seconds of one engine step, and of one forward of other networks, by the rows of the batch."""
     found: dict[str, dict[int, float]] = {name: {} for name in (*networks, OURS)}
     for count in rows:
         works: dict[str, Work] = {name: partial(forward, count) for name, forward in networks.items()}
         works[OURS] = partial(runner.step, model, _in_flight(model, mix, count, rounds + 2))
         for name, times in interleaved(works, rounds, model.device).items():
-            found[name][count] = of(times)
+            found[name][count] = min(times)
     return found
 
 

@@ -33,16 +33,22 @@ class Clock(Protocol):
     def skip_to(self, moment: float) -> None:
         """Nothing happens until then; a moment that is past changes nothing."""
 
+    def worked(self) -> float:
+        """Seconds so far that were not skipped."""
+
 
 class RealClock:
     def __init__(self) -> None:
-        self._zero = time.perf_counter()
+        self._zero = self._made = time.perf_counter()
 
     def now(self) -> float:
         return time.perf_counter() - self._zero
 
     def skip_to(self, moment: float) -> None:
         self._zero -= max(0.0, moment - self.now())
+
+    def worked(self) -> float:
+        return time.perf_counter() - self._made
 
 
 @dataclass(slots=True)

@@ -30,6 +30,15 @@ class Costs:
     admit: float = 0.0
     finish: float = 0.0
 
+    def scaled(self, factor: float) -> Costs:
+        """Of a device so many times as slow."""
+        return Costs(
+            steps={rows: factor * seconds for rows, seconds in self.steps.items()},
+            plain={rows: (factor * fixed, factor * step) for rows, (fixed, step) in self.plain.items()},
+            admit=factor * self.admit,
+            finish=factor * self.finish,
+        )
+
     def step(self, rows: int) -> float:
         """Between measured numbers of rows on a straight line, and beyond the last one at its rate."""
         most = max(self.steps)
@@ -42,6 +51,7 @@ class Costs:
 class SimulatedClock:
     def __init__(self) -> None:
         self._now = 0.0
+        self._worked = 0.0
 
     def now(self) -> float:
         return self._now
@@ -51,6 +61,10 @@ class SimulatedClock:
 
     def work(self, seconds: float) -> None:
         self._now += seconds
+        self._worked += seconds
+
+    def worked(self) -> float:
+        return self._worked
 
 
 def plain_draw(costs: Costs, clock: SimulatedClock) -> Draw:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -55,6 +54,16 @@ class Effort:
     """Rows and columns of the matrices whose product says what the device can do."""
     compile_seconds: float | None
     """For arm 2; None as long as it takes, and 0 does without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A trace that was really drawn, and simulated."""
+
+    real: Log
+    simulated: Log
+    slowness: float
+    """Of the device meanwhile, against the costs measured before."""
 
 
 class _Beforehand(Calibration):
@@ -245,26 +254,21 @@ class Study:
         trace = poisson(self.mix(images), self.effort.simulated, rate, SEED)
         return {name: self._simulate(name, trace) for name in chosen}
 
-    def checked(self) -> dict[str, tuple[Log, Log]]:
-        """Whole jobs and ours, really drawn and simulated, on one trace of single pictures. The simulation takes what
-        steps took just before and just after: a machine is not equally busy all the time."""
+    def checked(self) -> dict[str, Checked]:
+        """Whole jobs and ours, really drawn and simulated, on one trace of single pictures.
+
+        The simulation works as fast as the device did during the very replay that it is held against: a machine is not
+        equally busy all the time, and waiting multiplies what it loses.
+        """
         trace = poisson(self.mix(1), self.effort.checked, CHECKED_LOAD * self.capacity(1), SEED)
         found = {}
-        before = self._steps_now()
         for name in (WHOLE, OURS):
             self.say(f"{len(trace)} jobs at load {CHECKED_LOAD}, really drawn: {name}")
-            log = self._real[name](trace, RealClock())
-            after = self._steps_now()
-            steps = {rows: (before[rows] + after[rows]) / 2 for rows in before}
-            found[name] = log, self._simulate(name, trace, replace(self.costs, steps=steps))
-            before = after
+            clock = RealClock()
+            real = self._real[name](trace, clock)
+            slowness = clock.worked() / self._simulate(name, trace).clock.worked()
+            found[name] = Checked(real, self._simulate(name, trace, self.costs.scaled(slowness)), slowness)
         return found
-
-    def _steps_now(self) -> dict[int, float]:
-        subject, rounds = self.subject, self.effort.rounds
-        return measure.step_times(subject.model, {}, subject.mix, subject.rows, rounds=rounds, of=statistics.fmean)[
-            OURS
-        ]
 
     def flood(self) -> dict[str, Log]:
         """Seven light users, alone and beside one who floods; simulated, ours."""
