@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import discord
@@ -23,6 +23,8 @@ MENU = "Where is this from?"
 MOST_BYTES = 25 * 2**20
 MOST_PICTURES = 4
 """Of one message."""
+
+Upload = discord.Attachment | discord.UnfurledMediaItem
 
 _SIGNS = {Origin.MADE_HERE: "✅", Origin.EDITED: "✏️", Origin.UNKNOWN: "❔"}
 
@@ -47,24 +49,25 @@ class Verifying(commands.Cog):
         await self._answer(interaction, [picture])
 
     async def _choose(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        pictures = [file for file in message.attachments if (file.content_type or "").startswith("image/")]
+        shown: list[Upload] = [*message.attachments, *_uploaded(message.components)]
+        pictures = [file for file in shown if (file.content_type or "").startswith("image/")]
         if not pictures:
             raise PicturesGone("There is no picture in this message.")
         await self._answer(interaction, pictures[:MOST_PICTURES])
 
-    async def _answer(self, interaction: discord.Interaction, pictures: Sequence[discord.Attachment]) -> None:
+    async def _answer(self, interaction: discord.Interaction, pictures: Sequence[Upload]) -> None:
         for picture in pictures:
-            if picture.size > MOST_BYTES:
+            if isinstance(picture, discord.Attachment) and picture.size > MOST_BYTES:
                 raise TooLarge(f"{picture.filename} is larger than {MOST_BYTES // 2**20} MB, so it is not looked at.")
         await interaction.response.defer(ephemeral=True, thinking=True)
         said = [await self._say(picture, interaction.guild_id) for picture in pictures]
         await interaction.followup.send("\n".join(said)[:2000], ephemeral=True)
 
-    async def _say(self, picture: discord.Attachment, guild_id: int | None) -> str:
-        name = text.quoted(picture.filename, 100)
+    async def _say(self, picture: Upload, guild_id: int | None) -> str:
+        name = text.quoted(picture.url.partition("?")[0].rpartition("/")[2], 100)
         try:
             # Discord's own address of a file that is there; nobody can name another.
-            data = await picture.read()
+            data = await self._bot.http.get_from_cdn(picture.url)
             finding = await asyncio.to_thread(verify, data, self._bot.roots)
         except UnreadablePicture as error:
             return f"❔ **{name}:** {error}"
@@ -82,6 +85,15 @@ class Verifying(commands.Cog):
             return None
         phash = await asyncio.to_thread(hashes.phash, data)
         return await self._bot.tracing.find(guild_id, phash)
+
+
+def _uploaded(components: Iterable[Any]) -> Iterator[discord.UnfurledMediaItem]:
+    """Files that a message of components shows, but none that lies elsewhere: nobody makes the bot fetch an address."""
+    for component in components:
+        for item in getattr(component, "items", ()):
+            if item.media.attachment_id is not None:
+                yield item.media
+        yield from _uploaded(getattr(component, "children", ()))
 
 
 async def setup(bot: ImagineBot) -> None:
