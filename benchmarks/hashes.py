@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ Change = Callable[[Image.Image], bytes]
 
 
 def main(out: Path) -> None:
-    known = [_encode(picture) for picture in _pictures()]
+    known = [encoded(picture) for picture in references()]
     chosen = np.random.default_rng(0).choice(len(known), REMOVED, replace=False)
     all_hashes = _numbers([hashes.phash(picture) for picture in known])
     found: dict[str, list[int]] = {name: [] for name in CHANGES}
@@ -48,40 +48,43 @@ def main(out: Path) -> None:
     out.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def _pictures() -> Iterator[Image.Image]:
+def references() -> list[Image.Image]:
+    """On white, as RGB."""
     index = json.loads((REFERENCES / "index.json").read_text())
     side, atlas = index["side"], Image.open(REFERENCES / "pictures.webp")
     columns = atlas.width // side
+    found = []
     for number in range(len(index["entries"])):
         left, top = number % columns * side, number // columns * side
         picture = atlas.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        yield Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        found.append(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
+    return found
 
 
-def _encode(picture: Image.Image, format: str = "PNG", **options: int) -> bytes:
+def encoded(picture: Image.Image, format: str = "PNG", **options: int) -> bytes:
     out = io.BytesIO()
     picture.save(out, format, **options)
     return out.getvalue()
 
 
 def _jpeg(quality: int) -> Change:
-    return lambda picture: _encode(picture, "JPEG", quality=quality)
+    return lambda picture: encoded(picture, "JPEG", quality=quality)
 
 
 def _resized(scale: float) -> Change:
     side = round(SIDE * scale)
-    return lambda picture: _encode(picture.resize((side, side), Image.Resampling.BICUBIC))
+    return lambda picture: encoded(picture.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _cropped(left: float, top: float, share: float) -> Change:
     """`share` of the side is lost, `left` and `top` of that at the left and at the top."""
     lost = SIDE * share
     x, y, side = round(lost * left), round(lost * top), round(SIDE - lost)
-    return lambda picture: _encode(picture.crop((x, y, x + side, y + side)))
+    return lambda picture: encoded(picture.crop((x, y, x + side, y + side)))
 
 
 def _brightened(factor: float) -> Change:
-    return lambda picture: _encode(ImageEnhance.Brightness(picture).enhance(factor))
+    return lambda picture: encoded(ImageEnhance.Brightness(picture).enhance(factor))
 
 
 CHANGES: dict[str, Change] = {
@@ -94,10 +97,10 @@ CHANGES: dict[str, Change] = {
     "cropped by 5 %, corner": _cropped(0, 1, 0.05),
     "cropped by 5 %, one side": _cropped(0, 0.5, 0.05),
     "cropped by 10 %, middle": _cropped(0.5, 0.5, 0.1),
-    "mirrored": lambda picture: _encode(ImageOps.mirror(picture)),
+    "mirrored": lambda picture: encoded(ImageOps.mirror(picture)),
     "brightness +15 %": _brightened(1.15),
     "brightness -15 %": _brightened(0.85),
-    "turned by 3 degrees": lambda picture: _encode(picture.rotate(3, Image.Resampling.BICUBIC, fillcolor="white")),
+    "turned by 3 degrees": lambda picture: encoded(picture.rotate(3, Image.Resampling.BICUBIC, fillcolor="white")),
 }
 
 
