@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import re2
 
 from bot.errors import PromptRefused
-from bot.moderation.words import Reading, Words
+from bot.moderation.words import Reading, Words, disguised
 
 FORBIDDEN = (
     "bestiality", "beastiality", "blowjob", "bukkake", "child porn", "creampie", "creepshot", "cumshot", "cunt",
     "deepfake nude", "deepfake porn", "downblouse", "gangbang", "hentai", "incest", "jailbait", "kiddie porn", "loli",
     "lolicon", "lolita nude", "molest", "molested", "molesting", "necrophilia", "nudify", "nudified", "pedo", "paedo",
     "pedobear", "pedofile", "pedophile", "paedophile", "pedophilia", "paedophilia", "porn", "porno", "pornhub",
-    "pornstar", "pornography", "pornographic", "rape", "raped", "raping", "rapist", "revenge porn", "shota", "shotacon",
-    "snuff film", "toddlercon", "upskirt", "zoophilia",
+    "pornstar", "pornography", "pornographic", "pr0n", "rape", "raped", "raping", "rapist", "revenge porn", "shota",
+    "shotacon", "snuff film", "toddlercon", "upskirt", "zoophilia",
+    "kinderporno", "pornografia", "pornographie", "vergewaltigung",
+    "детское порно", "изнасилование", "педофил", "порно",
+    "ショタコン", "レイプ", "ロリエロ", "ロリコン", "ロリ画像", "児童ポルノ", "ポルノ", "儿童色情", "强奸", "強姦",
+    "아동 포르노", "포르노", "강간",
 )  # fmt: skip
 """Refused wherever they stand."""
 
@@ -25,6 +30,11 @@ MINORS = (
     "middle schooler", "minor", "newborn", "prepubescent", "preschooler", "preteen", "pubescent", "schoolboy",
     "schoolchild", "schoolchildren", "schoolgirl", "schoolkid", "stepdaughter", "teen", "teenage", "teenager",
     "toddler", "tween", "underage", "underaged", "young boy", "young girl", "youngster",
+    "bambina", "bambino", "criança", "çocuk", "dziecko", "dziewczynka", "enfant", "fillette", "kinder", "kleines kind",
+    "mädchen", "menina", "menino", "menor de edad", "mineur", "mineure", "nacktes kind", "niña", "niño", "ragazzina",
+    "девочка", "девочки", "дети", "подросток", "ребёнок", "школьница",
+    "女児", "小女孩", "小学生", "少女", "幼女", "幼童", "中学生", "未成年", "儿童", "子供", "ロリータ",
+    "소녀", "아이", "어린이", "초등학생",
 )  # fmt: skip
 UNWILLING = (
     "against her will", "against his will", "against their will", "hidden camera", "deepfake", "drugged", "leaked",
@@ -37,7 +47,10 @@ SEXUAL = (
     "nipples", "nsfw", "nude", "nudes", "nudity", "orgasm", "panties", "penis", "provocative", "seductive",
     "seductively", "sensual", "sex", "sexual", "sexualised", "sexualized", "sexually", "sexy", "stripper",
     "striptease", "suggestive", "thong", "topless", "unclothed", "undress", "undressed", "undressing", "vagina",
-    "without clothes",
+    "wearing nothing", "without clothes",
+    "çıplak", "desnuda", "desnudo", "erótica", "erótico", "érotique", "goła", "nackt", "nackte", "nackter", "nacktes",
+    "nua", "nuda", "nue", "голая", "голые", "голый", "секс", "эротика",
+    "裸", "裸体", "ヌード", "エロ", "セックス", "色情", "누드", "섹스", "알몸", "야한",
 )  # fmt: skip
 """Refused in a prompt that also speaks of minors or of people who did not agree."""
 
@@ -54,7 +67,8 @@ _TO_SEVENTEEN = (
     "|seventeen"
 )
 _AGES = (
-    rf"\b(?:{_TO_SEVENTEEN})[. ]*(?:(?:years?|yrs?)[. ]*olds?|y[. ]?o)\b"  # "12 years old", "9yo"
+    rf"\b(?:{_TO_SEVENTEEN})[. ]*(?:(?:years?|yrs?)[. ]*olds?\b|y[. ]?o\b"  # "12 years old", "9yo"
+    rf"|{disguised('year old')}|{disguised('years old')})"
     r"|\bage[d.]*[. ]+(?:[1-9]|1[0-7])\b"
 )
 
@@ -72,10 +86,10 @@ class Floor:
         """Raises PromptRefused."""
         if (found := self._forbidden.found(reading)) is not None:
             raise PromptRefused(f"This bot does not draw “{found}”. Nothing was queued.")
-        rest = Reading(reading.folded, self._innocent.sub(" ", reading.plain))
+        rest = replace(reading, plain=tuple(self._innocent.sub(" ", form) for form in reading.plain))
         if self._sexual.found(rest) is None:
             return
-        if self._minors.found(rest) is not None or self._ages.search(rest.plain):
+        if self._minors.found(rest) is not None or any(map(self._ages.search, rest.plain)):
             raise PromptRefused("This bot does not draw minors in a sexual way. Nothing was queued.")
         if self._unwilling.found(rest) is not None:
             raise PromptRefused(

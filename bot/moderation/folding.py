@@ -1,7 +1,7 @@
 """A text as it reads: what people do to letters so that a filter does not know them is undone.
 
 Forms of compatibility and case, accents, invisible characters, letters of other alphabets and letters among emoji
-become plain letters; signs that stand in for a letter become the digit that does (`@` is `4`), which patterns know.
+become plain letters. Digits and signs in place of letters stay: what they stand for is ambiguous, and patterns know it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import lru_cache
 # Letters of other alphabets that look like Latin ones, after Unicode's table of confusable characters (UTS 39);
 # letters that only resemble one in some typefaces are left out. An upright stroke is an i or an l, as the digit 1 is.
 _LOOKALIKES = {
-    "a": "ɑΑαАаᎪᗅꓮ",
+    "a": "ɑΑαАаᎪᗅꓮλ",
     "b": "ƄΒБВвЬѢѣҌҍᏏᏴᑲᑳᖯᗷꓐꞴ𐌁",
     "c": "¢©ςСсҪҫᏟ₡Ⲥⲥꓚꮯ𐌂𐐕𐐽",
-    "d": "ÐðԁᎠᏧᑯᗞᗪ₫ꓒꓓ",
+    "d": "Ððԁ∂ᎠᏧᑯᗞᗪ₫ꓒꓓ",
     "e": "ΕεΣЕеєЄҽҿᎬⴹꓰ",
     "f": "Ϝքᖴẝꓝ",
     "g": "ƍԌցᏀᏳꓖ",
@@ -33,7 +33,7 @@ _LOOKALIKES = {
     "r": "®ƦᎡᏒᖇᣴᴦⲅꓣꭇꮁ𐒴",
     "s": "ƽ§ЅѕՏᏕᏚᣵꓢꮪ𐐠𐑈",
     "t": "ΤτТтҬᎢ₮Ⲧꓔ𐌕†",
-    "u": "ɄʋυՍսᏌᑌꓴꞟꮜ𐓎𐓶",
+    "u": "ɄʋυμՍսᏌᑌꓴꞟꮜ𐓎𐓶",
     "v": "νѴѵᏙᐯⴸꓦꮩ",
     "w": "ɯѡѽԜԝաωᎳᏔ₩ꓪꝡꮃ",
     "x": "ΧχХхҲᕁᕽ᙮ᚷⲬⵝꓫꞳ𐌗𐌢×❌✖",
@@ -59,7 +59,11 @@ _INVISIBLE = ("Cf", "Mn", "Me", "Cc", "Cs")
 _EMOJI = re.compile(r"<a?:(\w{1,32}):\d{1,20}>")
 _FLAG = re.compile("(?<![🇦-🇿])[🇦-🇿]{2}(?![🇦-🇿])")
 _BACKWARDS = re.compile("\u202e([^\u202a-\u202e]*)")
-_DRAWN = (("|\\/|", "m"), ("/\\/\\", "m"), ("|\\|", "n"), ("/\\/", "n"), ("/\\", "a"), ("\\/", "v"), ("()", "o"))
+_DRAWN = (
+    ("|\\/|", "m"), ("/\\/\\", "m"), ("|\\|", "n"), ("/\\/", "n"), ("/-\\", "a"), ("/\\", "a"), ("\\/", "v"),
+    ("()", "o"), ("|-|", "h"), ("|_|", "u"), ("|)", "d"), ("|<", "k"), ("|{", "k"), ("|2", "r"), ("|=", "f"),
+    ("|*", "p"), ("|>", "p"),
+)  # fmt: skip
 _SIGNS = re.compile(r"[@$€|!+]+")
 _AS_DIGITS = str.maketrans("@$€|!+", "453117")
 _SPACES = re.compile(r"\s")
@@ -72,13 +76,22 @@ def fold(text: str) -> str:
     text = _letters(_letters(text).casefold())
     for drawn, letter in _DRAWN:
         text = text.replace(drawn, letter)
-    text = _SIGNS.sub(_as_digits, _SPACES.sub(" ", text))
-    return _EMOJI.sub(r" \1 ", text)
+    return _EMOJI.sub(r" \1 ", _SPACES.sub(" ", text))
 
 
-def plain(folded: str) -> str:
-    """A folded text in which all but Latin letters, digits, stars and spaces is a dot."""
-    return _NOT_PLAIN.sub(".", folded)
+def plain(folded: str) -> tuple[str, ...]:
+    """A folded text in which all but Latin letters, digits, stars and spaces is a dot.
+
+    Where it has signs that may stand for letters, it comes twice: with the digit that stands for the same letter
+    (`@` is `4`), and with a dot as for any other sign.
+    """
+    forms = (_SIGNS.sub(_as_digits, folded), folded)
+    return tuple(dict.fromkeys(_NOT_PLAIN.sub(".", form) for form in forms))
+
+
+def spelled(folded: str) -> str:
+    """A folded text in which all but letters and digits of any script and spaces is a dot."""
+    return "".join(char if char.isalnum() or char == " " else "." for char in folded)
 
 
 def _letters(text: str) -> str:

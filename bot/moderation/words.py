@@ -6,18 +6,20 @@ stretched, replaced by digits or stars, glued by signs, or all apart; its first 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import re2
 
-from bot.moderation.folding import fold, plain
+from bot.moderation.folding import fold, plain, spelled
 
 _DISGUISES = {
-    "a": "4*", "b": "8", "e": "3*", "g": "96", "i": "1*", "l": "1i", "o": "0*", "s": "5z", "t": "7", "u": "v*",
-    "z": "2",
+    "a": "4*", "b": "8", "c": "k", "e": "3*", "g": "96", "i": "1y*", "l": "1i", "o": "0*", "p": "9", "s": "5z",
+    "t": "7", "u": "v*", "y": "i", "z": "2",
 }  # fmt: skip
 _WORDS_OF_ONE_LETTER = "aio"
 _GLUE, _GAP = "[.*]*", "[.* ]+"
@@ -30,15 +32,16 @@ _SHORTEST_SPLIT = 4
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text in the two forms that patterns look at."""
+    """A text in the forms that patterns look at."""
 
     folded: str
-    plain: str
+    spelled: str
+    plain: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> Reading:
         folded = fold(text)
-        return cls(folded, plain(folded))
+        return cls(folded, spelled(folded), plain(folded))
 
 
 class Words:
@@ -47,41 +50,45 @@ class Words:
     def __init__(self, words: Iterable[str]) -> None:
         folded = {fold(word).strip() for word in words} - {""}
         latin = sorted(word for word in folded if word.isascii() and sum(map(str.isalnum, word)) >= _SHORTEST)
-        self._latin = _either(map(_disguised, latin))
+        self._latin = _either(map(disguised, latin))
         self._with_letters = not any(_has_no_letter(word) for word in latin)
-        self._others = _either(map(_as_written, sorted(word for word in folded if not word.isascii())))
+        others = sorted(word for word in folded if not word.isascii())
+        self._others = _either(_as_written(word) for word in others if any(map(str.isalnum, word)))
+        self._pictures = [word for word in others if not any(map(str.isalnum, word))]
 
     @property
     def empty(self) -> bool:
         """Nothing is left that could be looked for."""
-        return self._latin is None and self._others is None
+        return self._latin is None and self._others is None and not self._pictures
 
     def found(self, reading: Reading) -> str | None:
         """The first of them, as it stands in the text."""
         if self._latin is not None:
-            for match in self._latin.finditer(reading.plain):
+            for match in chain.from_iterable(map(self._latin.finditer, reading.plain)):
                 # "1011" is a number, though each of its digits could stand for a letter.
                 if not (self._with_letters and _has_no_letter(match.group())):
                     return str(match.group())
-        if self._others is not None and (match := self._others.search(reading.folded)):
-            return str(match.group()).strip()
-        return None
+        if self._others is not None and (match := self._others.search(reading.spelled)):
+            return str(match.group()).strip(" .")
+        return next((picture for picture in self._pictures if picture in reading.folded), None)
 
 
 def _either(patterns: Iterable[str]) -> Any:
     joined = "|".join(patterns)
-    return re2.compile(f"(?:{joined})") if joined else None
+    options = re2.Options()
+    options.log_errors = False  # it writes to the standard error past all logging
+    return re2.compile(f"(?:{joined})", options) if joined else None
 
 
 def _has_no_letter(text: str) -> bool:
     return not any(char.isalpha() for char in text)
 
 
-def _disguised(word: str) -> str:
-    """A pattern over plain text. The gaps of a phrase may be closed."""
-    parts = [[char for char in part if char.isalnum()] for part in plain(word).replace(".", " ").split()]
+def disguised(word: str) -> str:
+    """A pattern over plain text for a folded word or phrase, whose gaps may be closed."""
+    parts = [list(part) for part in re.findall("[a-z0-9]+", word)]
     letters = [char for part in parts for char in part]
-    ways = ["[.* ]*".join(_glued(part) for part in parts), _GAP.join(map(_letter, letters))]
+    ways = ["[.* ]*".join(f"(?:{_glued(part)}|{_apart(part)})" for part in parts), _apart(letters)]
     if len(parts) == 1 and len(letters) >= _SHORTEST_SPLIT:
         if letters[0] not in _WORDS_OF_ONE_LETTER:
             ways.append(_letter(letters[0]) + _GAP + _glued(letters[1:]))
@@ -100,17 +107,21 @@ def _glued(letters: list[str]) -> str:
     return pattern
 
 
+def _apart(letters: list[str]) -> str:
+    return _GAP.join(map(_letter, letters))
+
+
 def _letter(char: str) -> str:
     return f"[{char}{_DISGUISES.get(char, '')}]+"
 
 
 def _as_written(word: str) -> str:
-    """A pattern over folded text for a word that is not Latin: whole, where its script has words."""
-    letters = r"[^\pL\pN]+".join(r"[^\pL\pN\s]*".join(map(re2.escape, part)) for part in word.split())
-    before, after = (_boundary(char, anchor) for char, anchor in ((word[0], "^"), (word[-1], "$")))
-    return f"{before}{letters}{after}"
+    """A pattern over spelled text for a word that is not Latin: whole, where its script has words."""
+    parts = spelled(word).replace(".", " ").split()
+    letters = "[. ]+".join(r"\.*".join(map(re2.escape, part)) for part in parts)
+    return f"{_boundary(parts[0][0], '^')}{letters}{_boundary(parts[-1][-1], '$')}"
 
 
 def _boundary(char: str, anchor: str) -> str:
     """Scripts without capitals mostly write words without gaps, or with parts of speech attached."""
-    return rf"(?:{anchor}|[^\pL\pN])" if unicodedata.category(char) in ("Lu", "Ll", "Nd") else ""
+    return f"(?:{anchor}|[. ])" if unicodedata.category(char) in ("Lu", "Ll", "Nd") else ""
