@@ -89,6 +89,7 @@ class Admission:
             guild_id=interaction.guild_id,
             parent_id=parent.id if parent else None,
             parent_index=parent_index,
+            file_limit=interaction.filesize_limit,
             role_ids=role_ids(interaction),
             held=ruling.held,
         )

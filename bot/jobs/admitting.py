@@ -140,6 +140,7 @@ class _Desk:
                 "user_id": new.user_id,
                 "channel_id": new.channel_id,
                 "guild_id": new.guild_id,
+                "file_limit": new.file_limit,
                 "parent_id": new.parent_id,
                 "parent_index": new.parent_index,
                 "created_at": now(),

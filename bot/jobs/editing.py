@@ -89,7 +89,8 @@ class MessageEditor:
         routes, encodings, waits = self._routes(job), list(ENCODINGS), iter(delays)
         while True:
             try:
-                message = await self._send(routes[0], await self._fitting(snapshot, images, encodings))
+                limit = self._file_limit(job, routes[0])
+                message = await self._send(routes[0], await self._fitting(snapshot, images, encodings, limit))
                 break
             except discord.HTTPException as error:
                 if _is_token(routes[0]) and (error.status in (401, 404) or error.code == _TOKEN_EXPIRED):
@@ -110,9 +111,10 @@ class MessageEditor:
         if job.message_id is None:
             await self._queue.attach_message(job.id, int(message["id"]))
 
-    async def _fitting(self, snapshot: JobSnapshot, images: Mapping[int, bytes], encodings: list[Encoding]) -> Rendered:
+    async def _fitting(
+        self, snapshot: JobSnapshot, images: Mapping[int, bytes], encodings: list[Encoding], limit: int
+    ) -> Rendered:
         """In the best of `encodings` whose files Discord should take; better ones are dropped from the list."""
-        limit = self._file_limit(snapshot.job)
         while True:
             # In a thread, because encoding pictures takes as long as a hundred answers.
             rendered = await asyncio.to_thread(self._rendered, snapshot, images, encodings[0])
@@ -143,8 +145,10 @@ class MessageEditor:
                     message = await self._client.http.request(route, json=parameters.payload)
         return message
 
-    def _file_limit(self, job: Job) -> int:
+    def _file_limit(self, job: Job, route: Route) -> int:
         """Bytes that Discord takes for a file there; it has the last word, as boosts come and go."""
+        if _is_token(route) and job.file_limit is not None:
+            return job.file_limit
         guild = self._client.get_guild(job.guild_id) if job.guild_id is not None else None
         return guild.filesize_limit if guild is not None else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 

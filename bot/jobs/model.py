@@ -72,6 +72,8 @@ class NewJob:
     parent_id: int | None = None
     parent_index: int | None = None
     """`StoredImage.index` of the parent's picture that a variation or an upscale starts from."""
+    file_limit: int | None = None
+    """Bytes of a file that Discord takes in answer to the interaction."""
     role_ids: tuple[int, ...] = ()
     """Roles that the user wears in the server; weights and quotas may depend on them."""
     held: str | None = None
@@ -97,6 +99,8 @@ class Job:
     message_id: int | None
     interaction_token: str = field(repr=False)
     """Empty once it is of no more use."""
+    file_limit: int | None
+    """Bytes of a file that Discord takes by that token."""
     parent_id: int | None
     parent_index: int | None
     created_at: datetime

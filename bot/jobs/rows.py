@@ -42,6 +42,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         guild_id=row.guild_id,
         message_id=row.message_id,
         interaction_token=row.interaction_token,
+        file_limit=row.file_limit,
         parent_id=row.parent_id,
         parent_index=row.parent_index,
         created_at=row.created_at,

@@ -137,6 +137,7 @@ jobs = Table(
     Column("channel_id", BigInteger, nullable=False),
     Column("guild_id", BigInteger),
     Column("message_id", BigInteger),
+    Column("file_limit", BigInteger),  # bytes of a file that Discord takes in answer to the interaction
     Column("parent_id", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("jobs.id", ondelete="SET NULL")),
     Column("parent_index", Integer),
     Column("created_at", UtcDateTime, nullable=False),

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'held'"),
         postgresql_where=sa.text("state = 'held'"),
     )
+    op.add_column("jobs", sa.Column("file_limit", sa.BigInteger()))
     op.add_column("images", sa.Column("showing", sa.String(20), server_default=sa.text("'plain'"), nullable=False))
     op.add_column("images", sa.Column("note", sa.Text()))
     op.add_column("images", sa.Column("score", sa.Float()))

@@ -359,6 +359,12 @@ async def test_files_over_the_servers_limit_are_not_even_sent(scene: Scene, monk
     assert list(scene.stand_in.edits[0].files) == ["0.small", "1.small"]
 
 
+async def test_the_interactions_own_limit_counts_as_long_as_its_token_does(scene: Scene) -> None:
+    job = await rendered(scene, file_limit=len(b"png of picture 0") - 1)
+    assert await scene.delivery.show(job.id) is Outcome.SHOWN
+    assert list(scene.stand_in.edits[0].files) == ["0.small", "1.small"]
+
+
 async def test_a_limit_that_is_met_changes_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discord.utils, "DEFAULT_FILE_SIZE_LIMIT_BYTES", len(b"png of picture 0"))
     job = await rendered(scene)

@@ -29,6 +29,7 @@ JOB = Job(
     guild_id=3001,
     message_id=4001,
     interaction_token="secret-token",
+    file_limit=None,
     parent_id=None,
     parent_index=None,
     created_at=ASKED,
