@@ -17,7 +17,8 @@ FORBIDDEN = (
     "pedobear", "pedofile", "pedophile", "paedophile", "pedophilia", "paedophilia", "porn", "porno", "pornhub",
     "pornstar", "pornography", "pornographic", "pr0n", "rape", "raped", "raping", "rapist", "revenge porn", "shota",
     "shotacon", "snuff film", "toddlercon", "upskirt", "zoophilia",
-    "kinderporno", "pornografia", "pornographie", "vergewaltigung",
+    "kinderporno", "niña desnuda", "niñas desnudas", "niño desnudo", "niños desnudos", "pornografia", "pornographie",
+    "vergewaltigung",
     "детское порно", "изнасилование", "педофил", "порно",
     "ショタコン", "レイプ", "ロリエロ", "ロリコン", "ロリ画像", "児童ポルノ", "ポルノ", "儿童色情", "强奸", "強姦",
     "아동 포르노", "포르노", "강간",
@@ -31,7 +32,8 @@ MINORS = (
     "schoolchild", "schoolchildren", "schoolgirl", "schoolkid", "stepdaughter", "teen", "teenage", "teenager",
     "toddler", "tween", "underage", "underaged", "young boy", "young girl", "youngster",
     "bambina", "bambino", "criança", "çocuk", "dziecko", "dziewczynka", "enfant", "fillette", "kinder", "kleines kind",
-    "mädchen", "menina", "menino", "menor de edad", "mineur", "mineure", "nacktes kind", "niña", "niño", "ragazzina",
+    "mädchen", "menina", "menino", "menor de edad", "mineur", "mineure", "nacktes kind", "niña pequeña",
+    "niño pequeño", "ragazzina",
     "девочка", "девочки", "дети", "подросток", "ребёнок", "школьница",
     "女児", "小女孩", "小学生", "少女", "幼女", "幼童", "中学生", "未成年", "儿童", "子供", "ロリータ",
     "소녀", "아이", "어린이", "초등학생",
@@ -55,10 +57,10 @@ SEXUAL = (
 """Refused in a prompt that also speaks of minors or of people who did not agree."""
 
 INNOCENT = (
-    "baby blue", "baby carrots?", "baby grand", "baby pink", "baby potato(?:es)?", "baby spinach", "boy scout",
-    "chicken breasts?", "cowboys?", "duck breasts?", "explicit lyrics", "minor (?:key|chord|arcana|planet)s?",
+    "baby blue", "baby carrots?", "baby grand", "baby pink", "baby potato(?:es)?", "baby spinach", "chicken breasts?",
+    "duck breasts?", "explicit lyrics", "game boys?", "minor (?:key|chord|arcana|planet)s?",
     "[a-g] (?:flat |sharp )?minor", "naked eyes?", "naked mole rats?", "nude (?:colou?r|heels|lipstick|palette|pumps)",
-    "opposite sex", "provocative question", "same sex", "sex ratio", "suggestive of", "the same sex", "turkey breasts?",
+    "opposite sex", "provocative question", "same sex", "sex ratio", "suggestive of", "turkey breasts?",
 )  # fmt: skip
 """Regular expressions of phrases in which such a word means something else; they are no matter of either list."""
 

@@ -51,7 +51,8 @@ class Words:
         folded = {fold(word).strip() for word in words} - {""}
         latin = sorted(word for word in folded if word.isascii() and sum(map(str.isalnum, word)) >= _SHORTEST)
         self._latin = _either(map(disguised, latin))
-        self._with_letters = not any(_has_no_letter(word) for word in latin)
+        # "1011" is a number, though each of its digits could stand for a letter.
+        self._fewest_letters = min([2, *map(_letters, latin)])
         others = sorted(word for word in folded if not word.isascii())
         self._others = _either(_as_written(word) for word in others if any(map(str.isalnum, word)))
         self._pictures = [word for word in others if not any(map(str.isalnum, word))]
@@ -65,8 +66,7 @@ class Words:
         """The first of them, as it stands in the text."""
         if self._latin is not None:
             for match in chain.from_iterable(map(self._latin.finditer, reading.plain)):
-                # "1011" is a number, though each of its digits could stand for a letter.
-                if not (self._with_letters and _has_no_letter(match.group())):
+                if _letters(match.group()) >= self._fewest_letters:
                     return str(match.group())
         if self._others is not None and (match := self._others.search(reading.spelled)):
             return str(match.group()).strip(" .")
@@ -80,8 +80,8 @@ def _either(patterns: Iterable[str]) -> Any:
     return re2.compile(f"(?:{joined})", options) if joined else None
 
 
-def _has_no_letter(text: str) -> bool:
-    return not any(char.isalpha() for char in text)
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text))
 
 
 def disguised(word: str) -> str:
