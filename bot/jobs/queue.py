@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from bot.errors import JobNotFound
 from bot.jobs import quota
 from bot.jobs.admitting import Admissions, Asked
+from bot.jobs.claiming import claiming
 from bot.jobs.closures import EVERYWHERE, closed_servers, not_paused
 from bot.jobs.estimates import Estimates
 from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, Showing, StoredImage
@@ -36,8 +37,6 @@ from bot.storage import tables
 from bot.storage.session import Database
 from t2i.api import CheckpointInfo
 
-WINDOW = 64
-"""Ready rows among which a claim may prefer a checkpoint that is already loaded."""
 MAX_CRASHES = 3
 """Engine crashes after which a job is given up."""
 
@@ -72,7 +71,7 @@ class JobQueue:
     def __init__(self, database: Database, *, running_per_user: int = 2, queued_per_user: int = 50) -> None:
         self._database = database
         self.estimates = Estimates(database)
-        self._running_per_user = running_per_user
+        self._claiming = claiming(running_per_user)
         self._admissions = Admissions(database, queued_per_user=queued_per_user)
         self._messages: Together[tuple[int, int], None] = Together(self._attach_messages)
         self._looks: Together[int, JobSnapshot] = Together(self._look)
@@ -89,35 +88,12 @@ class JobQueue:
     async def claim(self, *, loaded: Collection[str] = ()) -> Job | None:
         """Take the next job in fair order and start a new attempt of it; None when nobody's turn has come.
 
-        Among the first WINDOW jobs of users below their running cap in queues that are not paused, a checkpoint in
-        `loaded` moves a job forward by its own cost, which saves loading models to and fro and can hold nobody up for
-        longer than that.
+        A checkpoint in `loaded` moves a job forward by its own cost, which saves loading models to and fro and can hold
+        nobody up for longer than that; see `bot.jobs.claiming`.
         """
-        running = _jobs.alias()
-        at_cap = (
-            select(running.c.user_id)
-            .where(running.c.state == literal(JobState.RUNNING.value, literal_execute=True))
-            .group_by(running.c.user_id)
-            .having(func.count() >= self._running_per_user)
-        )
-        window = (
-            select(_jobs.c.id, _jobs.c.tag, _jobs.c.cost, _jobs.c.checkpoint)
-            .where(in_state(JobState.QUEUED), _jobs.c.user_id.not_in(at_cap), not_paused())
-            .order_by(_jobs.c.tag, _jobs.c.id)
-            .limit(WINDOW)
-            .with_for_update(skip_locked=True)
-            .subquery()
-        )
-        bonus = case((window.c.checkpoint.in_(loaded), window.c.cost), else_=0.0)
-        chosen = select(window.c.id).order_by(window.c.tag - bonus, window.c.id).limit(1).scalar_subquery()
-        statement = (
-            update(_jobs)
-            .where(_jobs.c.id == chosen)
-            .values(state=JobState.RUNNING, attempt=_jobs.c.attempt + 1, started_at=now())
-            .returning(_jobs)
-        )
         async with self._database.write() as connection:
-            row = (await connection.execute(statement)).one_or_none()
+            claimed = await connection.execute(self._claiming, {"loaded": list(loaded), "moment": now()})
+            row = claimed.one_or_none()
         return None if row is None else job_of(row)
 
     async def rendered(

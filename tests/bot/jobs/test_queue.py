@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from bot.errors import JobNotFound, QueueFull
+from bot.jobs.claiming import WINDOW
 from bot.jobs.model import Job, JobState, NewJob, Showing, StoredImage
-from bot.jobs.queue import MAX_CRASHES, WINDOW, JobQueue, set_showing
+from bot.jobs.queue import MAX_CRASHES, JobQueue, set_showing
 from bot.storage.session import Database
 from tests.bot.databases import EITHER_DATABASE
 
