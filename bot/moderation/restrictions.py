@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from bot.errors import Restricted
+from bot.jobs.together import Together
 from bot.moderation import audit
 from bot.moderation.audit import Deed
 from bot.storage import tables
@@ -35,15 +37,20 @@ class Restriction:
 class Restrictions:
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Every job asks; those that come at once are answered by one look.
+        self._looks: Together[tuple[int, int], None] = Together(self._require_none)
 
     async def require_none(self, guild_id: int | None, user_id: int) -> None:
         """Raises Restricted where a moderator took the right to draw from this person; direct messages have none."""
-        if guild_id is None:
-            return
+        if guild_id is not None:
+            await self._looks.ask((guild_id, user_id))
+
+    async def _require_none(self, askers: Sequence[tuple[int, int]]) -> list[Restricted | None]:
+        guilds, users = {guild_id for guild_id, _ in askers}, {user_id for _, user_id in askers}
+        theirs = select(_restrictions).where(_restrictions.c.guild_id.in_(guilds), _restrictions.c.user_id.in_(users))
         async with self._database.read() as connection:
-            found = await in_force(connection, guild_id, user_id)
-        if found is not None:
-            raise Restricted(f"You may not draw in this server {_how_long(found)}: {found.reason}")
+            found = {(row.guild_id, row.user_id): _in_force(row) for row in await connection.execute(theirs)}
+        return [_refusal(found.get(asker)) for asker in askers]
 
     async def impose(self, restriction: Restriction, *, by: int) -> Restriction:
         """By hand, outside any case; what is in force then."""
@@ -58,9 +65,7 @@ class Restrictions:
 
 async def in_force(connection: AsyncConnection, guild_id: int, user_id: int) -> Restriction | None:
     row = (await connection.execute(select(_restrictions).where(_is(guild_id, user_id)))).one_or_none()
-    if row is None or (row.until is not None and row.until <= datetime.now(UTC)):
-        return None
-    return Restriction(row.guild_id, row.user_id, row.until, row.reason, row.case_id)
+    return None if row is None else _in_force(row)
 
 
 async def impose(connection: AsyncConnection, database: Database, restriction: Restriction, *, by: int) -> Restriction:
@@ -96,6 +101,18 @@ async def lift(
     deed = Deed(guild_id, by, "user.unrestrict", subject, before=_told(before))
     await audit.append(connection, database, deed)
     return True
+
+
+def _in_force(row: Row[tuple[object, ...]]) -> Restriction | None:
+    if row.until is not None and row.until <= datetime.now(UTC):
+        return None
+    return Restriction(row.guild_id, row.user_id, row.until, row.reason, row.case_id)
+
+
+def _refusal(restriction: Restriction | None) -> Restricted | None:
+    if restriction is None:
+        return None
+    return Restricted(f"You may not draw in this server {_how_long(restriction)}: {restriction.reason}")
 
 
 def _told(restriction: Restriction | None) -> dict[str, str | int | None] | None:
