@@ -179,6 +179,7 @@ def _wire(
             switching=switching,
             shelving=shelving,
             catalogue=catalogue,
+            judging=judging,
         ),
         shelving=shelving,
         samples=Samples(engine, measures, settings.data_dir / "samples"),
@@ -188,7 +189,7 @@ def _wire(
         prompt_rules=prompt_rules,
         casework=Casework(bot, database, store),
         audit_log=AuditLog(database),
-        personal_data=PersonalData(bot, database, store, jobs),
+        personal_data=PersonalData(bot, database, store, jobs, retention_days=settings.retention_days),
         tracing=Tracing(database),
         roots=certificate.roots,
     )

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     certificate_dir: Path | None = Field(
         None, description="Folder of the certificate that pictures are signed with; by default in the data folder."
     )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        description="After how many days prompts and pictures are deleted where a server set nothing else, in direct "
+        "messages too; they stay if unset.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

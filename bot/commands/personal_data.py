@@ -17,11 +17,21 @@ if TYPE_CHECKING:
 
 
 class PersonalData:
-    def __init__(self, bot: ImagineBot, database: Database, images: ImageStore, jobs: JobService) -> None:
+    def __init__(
+        self,
+        bot: ImagineBot,
+        database: Database,
+        images: ImageStore,
+        jobs: JobService,
+        *,
+        retention_days: int | None,
+    ) -> None:
         self._deletions = Deletions(database, bot)
-        self._retention = Retention(database, images)
+        self._retention = Retention(database, images, retention_days)
         self.privacy = Privacy(database, images, abandon=jobs.abandon, deletions=self._deletions)
         self.export = Export(database, images)
+        self.retention_days = retention_days
+        """Where a server set nothing."""
 
     def start(self) -> None:
         """The client must be logged in."""

@@ -43,9 +43,9 @@ class PrivacyCommands(commands.GroupCog, group_name="privacy"):
     @app_commands.command()
     async def statement(self, interaction: discord.Interaction) -> None:
         """Show what is kept about you, where, and how long."""
-        days = None
+        days = self._data.retention_days
         if interaction.guild_id is not None:
-            days = (await self._servers.of(interaction.guild_id)).retention_days
+            days = (await self._servers.of(interaction.guild_id)).retention_days or days
         await interaction.response.send_message(view=privacy_view.statement(days), ephemeral=True)
 
     @app_commands.command()

@@ -32,9 +32,12 @@ _jobs, _images, _cases = tables.jobs, tables.images, tables.cases
 
 
 class Retention:
-    def __init__(self, database: Database, images: ImageStore) -> None:
+    """`default_days` holds where a server set nothing, and for direct messages; None keeps everything there."""
+
+    def __init__(self, database: Database, images: ImageStore, default_days: int | None = None) -> None:
         self._database = database
         self._images = images
+        self._default_days = default_days
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -57,22 +60,26 @@ class Retention:
         """Delete what has been kept long enough by then. Repeating it changes nothing."""
         settings = tables.moderation.c
         async with self._database.read() as connection:
-            limits = await connection.execute(
+            rows = await connection.execute(
                 select(settings.guild_id, settings.retention_days).where(settings.retention_days.is_not(None))
             )
-            days = {row.guild_id: row.retention_days for row in limits}
-        for guild_id, limit in days.items():
-            while await self._delete_jobs(guild_id, now - timedelta(days=limit), now):
+            chosen = {row.guild_id: row.retention_days for row in rows}
+        limits = [(_jobs.c.guild_id == guild_id, days) for guild_id, days in chosen.items()]
+        if self._default_days is not None:
+            others = _jobs.c.guild_id.is_(None) | _jobs.c.guild_id.not_in(chosen)
+            limits.append((others, self._default_days))
+        for whose, days in limits:
+            while await self._delete_jobs(whose, now - timedelta(days=days), now):
                 pass
         while await self._delete_removed(now):
             pass
         async with self._database.write() as connection:
             await _end_ledgers(connection, now)
 
-    async def _delete_jobs(self, guild_id: int, before: datetime, now: datetime) -> bool:
+    async def _delete_jobs(self, whose: ColumnElement[bool], before: datetime, now: datetime) -> bool:
         """Prompts and the bot's own copies; messages stay, for those are the server's. Whether there may be more."""
         settled = in_state(JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-        old = (_jobs.c.guild_id == guild_id) & settled & (_jobs.c.created_at < before) & ~_disputed(now)
+        old = whose & settled & (_jobs.c.created_at < before) & ~_disputed(now)
         batch = select(_jobs.c.id).where(old).order_by(_jobs.c.id).limit(BATCH)
         async with self._images.changing:
             async with self._database.write() as connection:
@@ -81,7 +88,7 @@ class Retention:
             for sha256 in erased.files:
                 await asyncio.to_thread(self._images.delete, sha256)
         if ids:
-            log.info("%d jobs of server %d were kept long enough and are deleted.", len(ids), guild_id)
+            log.info("%d jobs were kept long enough and are deleted.", len(ids))
         return len(ids) == BATCH
 
     async def _delete_removed(self, now: datetime) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from discord import ui
 
+from bot.moderation import policy
+from bot.moderation.reports import HIDE_AFTER
 from bot.moderation.servers import ServerSettings
 from bot.views import text
 
@@ -16,7 +18,7 @@ def render(settings: ServerSettings, role_ids: Collection[int]) -> ui.LayoutView
         "Review channel": _channel(settings.review_channel_id),
         "Moderators": ", ".join(["Manage Messages", *(f"<@&{role_id}>" for role_id in sorted(role_ids))]),
         "Scores outside age-restricted channels": _thresholds(settings),
-        "Reports that hide a picture": str(settings.hide_after_reports or "as the bot decides"),
+        "Reports that hide a picture": _reports(settings.hide_after_reports),
         "Pictures that nothing judged": _unjudged(settings.unjudged_accepted),
         "Prompts and pictures are kept": _retention(settings.retention_days),
         "Terms": f"version {settings.terms_version}, see `/terms show`" if settings.terms else "none",
@@ -33,9 +35,13 @@ def _channel(channel_id: int | None) -> str:
 
 
 def _thresholds(settings: ServerSettings) -> str:
-    if settings.spoiler_at is None or settings.hold_at is None or settings.block_at is None:
-        return "as the bot decides"
-    return f"spoiler from {settings.spoiler_at:g}, held from {settings.hold_at:g}, not shown from {settings.block_at:g}"
+    scores = policy.thresholds(settings)
+    told = f"spoiler from {scores.spoiler_at:g}, held from {scores.hold_at:g}, not shown from {scores.block_at:g}"
+    return told if settings.spoiler_at is not None else f"{told} (the bot's own)"
+
+
+def _reports(number: int | None) -> str:
+    return str(number) if number is not None else f"{HIDE_AFTER} (the bot's own)"
 
 
 def _unjudged(words: str | None) -> str:

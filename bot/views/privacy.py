@@ -69,13 +69,13 @@ class DataButton(
 
 
 def statement(retention_days: int | None) -> ui.LayoutView:
-    """`retention_days` is how long the server has the bot keep prompts and pictures, where it set that."""
+    """`retention_days` is how long prompts and pictures are kept here, where somebody set that."""
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=0x3B82F6)
     for section in STATEMENT:
         body.add_item(ui.TextDisplay(section))
     if retention_days is not None:
         days = text.counted(retention_days, "day")
-        body.add_item(ui.TextDisplay(f"-# This server has prompts and pictures deleted after {days}."))
+        body.add_item(ui.TextDisplay(f"-# Prompts and pictures are deleted after {days} here."))
     return _alone(body)
 
 

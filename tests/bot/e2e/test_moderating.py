@@ -72,7 +72,7 @@ async def test_managers_set_how_the_server_is_moderated_and_the_log_tells_who(st
     for setting in ("channel", "hide-after", "retention", "thresholds", "accept-unjudged"):
         shown = text_of(await admin.types("moderation", setting))
     assert "<#" not in shown
-    assert shown.count("as the bot decides") == 2
+    assert shown.count("(the bot's own)") == 2
 
     found = await admin.types("audit", "search", act="settings.retention", person=admin.id, days=1)
     assert is_private(found)

@@ -285,6 +285,17 @@ async def test_a_server_keeps_prompts_and_pictures_for_the_days_that_it_set(hous
     assert await house.rows(tables.deletions) == []  # messages are the server's
 
 
+async def test_elsewhere_the_operator_says_how_long_things_are_kept(house: House) -> None:
+    await Servers(house.database).change(GUILD, MOD, "settings.retention", retention_days=30)
+    kept = await house.draws(picture=b"1")
+    await house.draws(picture=b"2", guild_id=OTHER_GUILD)
+    await house.draws(picture=b"3", guild_id=None)
+
+    await Retention(house.database, house.images, 7).look(datetime.now(UTC) + timedelta(days=8))
+
+    assert {row["id"] for row in await house.rows(tables.jobs)} == {kept.id}
+
+
 async def test_a_removed_picture_is_kept_until_nobody_can_appeal_any_more(house: House) -> None:
     removed = await house.draws(picture=b"removed")
     same = await house.draws(BOB, picture=b"shared")
