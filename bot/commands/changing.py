@@ -16,6 +16,7 @@ from bot.jobs.changes import Change, ChangeKind, Changes, ChangeState
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.shelving import Shelving
 from bot.jobs.switching import Standing, Step, Switching
+from bot.moderation.judging import Judging
 from bot.views import changes as view
 from t2i.api import Add, Advanced, Remove
 
@@ -37,6 +38,7 @@ class Changing:
         switching: Switching,
         shelving: Shelving,
         catalogue: Catalogue,
+        judging: Judging,
     ) -> None:
         self._bot = bot
         self._changes = changes
@@ -44,6 +46,7 @@ class Changing:
         self._switching = switching
         self._shelving = shelving
         self._catalogue = catalogue
+        self._judging = judging
 
     async def switch(
         self,
@@ -67,7 +70,8 @@ class Changing:
             current = await self._catalogue.current(change.guild_id)
             await self._end(note, change, view.failed(change, name, str(failure), current))
         else:
-            await self._end(note, change, view.switched(name, done))
+            harmless = await self._judging.harmless(change.guild_id, change.channel_id, done.picture, 1)
+            await self._end(note, change, view.switched(name, done, covered=not harmless))
 
     async def rollback(self, interaction: discord.Interaction, *, of: int | None = None) -> None:
         """Go back to what the server drew with before: when it draws with something for a while, that ends.

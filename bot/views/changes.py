@@ -112,8 +112,8 @@ def advanced(change: Change, name: str, now: Advanced | None) -> Shown:
     )
 
 
-def switched(name: str, done: Switched) -> Shown:
-    """What draws now, the picture that proved it, and the way back."""
+def switched(name: str, done: Switched, *, covered: bool = False) -> Shown:
+    """What draws now, the picture that proved it unless it is `covered`, and the way back."""
     change = done.change
     took = f"ready after {text.duration(done.loading)}, one picture in {text.duration(done.drawing)}"
     until = f" until {discord.utils.format_dt(change.until, 'f')}" if change.until else ""
@@ -122,20 +122,24 @@ def switched(name: str, done: Switched) -> Shown:
         ChangeKind.RELOAD: f"{shown} was read anew; jobs that were being drawn end on what it was before.",
         ChangeKind.ROLLBACK: f"This server draws with {shown} again.",
     }.get(change.kind, f"This server draws with {shown}{until}.")
-    file = discord.File(
-        io.BytesIO(pictures.for_display(done.picture, "png")),
-        "try.png",
-        description=f"A picture drawn by {name} to try it",
-    )
-    gallery: ui.MediaGallery[Any] = ui.MediaGallery()
-    gallery.add_item(media=file, description=file.description)
     body = _body(GREEN, f"{sentence}\n-# by <@{change.user_id}> · every file checked · {took}")
-    body.add_item(gallery)
+    files = [] if covered else [_proof(name, done.picture)]
+    for file in files:
+        gallery: ui.MediaGallery[Any] = ui.MediaGallery()
+        gallery.add_item(media=file, description=file.description)
+        body.add_item(gallery)
+    if covered:
+        body.add_item(ui.TextDisplay("-# The picture that it was tried with is not for a channel like this one."))
     buttons = [ChangeButton(ChangePress(ChangeVerb.INFO, change.id))]
     if change.kind is not ChangeKind.RELOAD:
         buttons.insert(0, ChangeButton(ChangePress(ChangeVerb.ROLLBACK, change.id), label="Roll back"))
     body.add_item(ui.ActionRow(*buttons))
-    return Shown(_view(body), [file])
+    return Shown(_view(body), files)
+
+
+def _proof(name: str, picture: bytes) -> discord.File:
+    shown = io.BytesIO(pictures.for_display(picture, "png"))
+    return discord.File(shown, "try.png", description=f"A picture drawn by {name} to try it")
 
 
 def added(change: Change, done: Accomplished) -> Shown:
