@@ -77,7 +77,6 @@ async def test_managers_set_how_the_server_is_moderated_and_the_log_tells_who(st
     found = await admin.types("audit", "search", act="settings.retention", person=admin.id, days=1)
     assert is_private(found)
     lines = [line for line in text_of(found).splitlines() if "settings.retention" in line]
-    assert len(lines) == 2
     assert f"<@{admin.id}>" in lines[0]
     assert "→" in lines[0] and "30" in lines[0].split("→")[0]
 
