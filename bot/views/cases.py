@@ -26,7 +26,7 @@ from bot.views import pictures, text
 
 AMBER, GREEN, RED, GREY = 0xF0B232, 0x23A55A, 0xF23F43, 0x4E5058
 
-SHOWN_REPORTS = 8
+SHOWN_REPORTS = 5
 THUMBNAIL, BLUR = 256, 12
 """Pixels of a thumbnail's longer side, and the radius that leaves colours and masses, and no detail."""
 
@@ -114,7 +114,7 @@ def render(file: CaseFile, originals: Sequence[bytes] = ()) -> Rendered:
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=_colour(case))
     body.add_item(ui.TextDisplay(_heading(file)))
     if file.job is not None:
-        body.add_item(ui.TextDisplay(_prompts(file.job)))
+        body.add_item(ui.TextDisplay(_prompts(file.job, 900 if file.reports else 1500)))
     if file.reports:
         body.add_item(ui.TextDisplay(_reports(file.reports)))
     files: list[discord.File] = []
@@ -195,20 +195,20 @@ def _heading(file: CaseFile) -> str:
         where.append(f"score {case.score:.2f}")
     where.append(discord.utils.format_dt(case.opened_at, "R"))
     lines.append(" · ".join(where))
-    lines.append(f"> {text.quoted(case.reason, 500)}")
+    lines.append(f"> {_cut(case.reason, 400)}")
     if file.parent is not None:
         lines.append(f"-# made from {_link(file.parent, f'job {file.parent.id}')} by <@{file.parent.user_id}>")
     if file.appealed is not None:
         first = file.appealed
-        note = f": {text.quoted(first.note, 300)}" if first.note else ""
+        note = f": {_cut(first.note, 300)}" if first.note else ""
         lines.append(f"-# case {first.id} was decided by <@{first.decided_by}>, {first.decision}{note}")
     return "\n".join(lines)
 
 
-def _prompts(job: Job) -> str:
-    told = f"Prompt: ||{text.quoted(job.options.prompt, 700)}||"
+def _prompts(job: Job, room: int) -> str:
+    told = f"Prompt: ||{_cut(job.options.prompt, room)}||"
     if job.options.negative_prompt:
-        told += f"\nNegative: ||{text.quoted(job.options.negative_prompt, 300)}||"
+        told += f"\nNegative: ||{_cut(job.options.negative_prompt, room // 3)}||"
     return told
 
 
@@ -217,7 +217,7 @@ def _reports(reports: Sequence[Report]) -> str:
     for report in reports[:SHOWN_REPORTS]:
         record = report.record
         known = f"{record.unfounded} of {record.decided} earlier unfounded" if record.decided else "no earlier ones"
-        lines.append(f"- <@{report.user_id}>: {text.quoted(report.reason, 150)} ({known})")
+        lines.append(f"- <@{report.user_id}>: {_cut(report.reason, 100)} ({known})")
     if len(reports) > SHOWN_REPORTS:
         lines.append(f"- and {len(reports) - SHOWN_REPORTS} more")
     return "\n".join(lines)
@@ -246,7 +246,7 @@ def _outcome(case: Case) -> str:
     elif case.kind is CaseKind.PROMPT:
         decided = decided.replace("Removed", "Refused").replace("its author", "the author")
     when = discord.utils.format_dt(case.decided_at, "f")
-    note = f"\n> {text.quoted(case.note, 300)}" if case.note else ""
+    note = f"\n> {_cut(case.note, 300)}" if case.note else ""
     return f"**{decided}** by <@{case.decided_by}> · {when}{note}"
 
 
@@ -256,6 +256,12 @@ def _colour(case: Case) -> int:
     if case.decision is None:
         return GREY
     return RED if case.decision.removes else GREEN
+
+
+def _cut(words: str, room: int) -> str:
+    """Quoted in at most so many characters, those that take a meaning from others among them."""
+    shown = text.quoted(words, room)
+    return shown if len(shown) <= room else text.quoted(words, room // 2)
 
 
 def _link(job: Job, words: str) -> str:
