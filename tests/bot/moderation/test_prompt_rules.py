@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from sqlalchemy import select
 
 from bot.errors import PromptRefused, RuleNotFound, RuleRefused
 from bot.moderation.audit import first_broken
 from bot.moderation.prompt_rules import MOST_RULES, NewRule, RuleAction, RuleKind, ServerRules
-from bot.moderation.restrictions import Restriction, Restrictions
 from bot.moderation.rules import PromptRules
 from bot.prompt.options import JobOptions
 from bot.storage import tables
@@ -22,14 +17,6 @@ from tests.bot.databases import EITHER_DATABASE
 pytestmark = EITHER_DATABASE
 
 GUILD, MANAGER = 900, 7
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    await database.upgrade()
-    yield database
-    await database.close()
 
 
 @pytest.fixture
@@ -151,20 +138,3 @@ async def test_literals_of_every_script(rules: ServerRules, word: str, caught: s
     await rules.add(GUILD, MANAGER, literal(word))
     assert await rules.matches(GUILD, (caught,))
     assert not await rules.matches(GUILD, (passes,))
-
-
-async def test_who_may_not_draw_is_told_until_when_and_nobody_else_is(database: Database) -> None:
-    restrictions = Restrictions(database)
-    later = datetime.now(UTC) + timedelta(hours=1)
-    await restrictions.impose(Restriction(GUILD, 1, later, "Spam."), by=MANAGER)
-    await restrictions.impose(Restriction(GUILD, 2, None, "No more."), by=MANAGER)
-    await restrictions.impose(Restriction(GUILD, 3, later - timedelta(hours=2), "Long ago."), by=MANAGER)
-
-    askers = [(GUILD, 1), (GUILD, 2), (GUILD, 3), (GUILD, 4), (GUILD + 1, 1), (None, 1)]
-    answers = await asyncio.gather(*(restrictions.require_none(*asker) for asker in askers), return_exceptions=True)
-
-    assert [str(answer) if answer else None for answer in answers] == [
-        f"You may not draw in this server until <t:{int(later.timestamp())}:f>: Spam.",
-        "You may not draw in this server any more: No more.",
-        *(None, None, None, None),
-    ]
