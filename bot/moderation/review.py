@@ -245,7 +245,9 @@ async def _follow_prompt(connection: AsyncConnection, case: Case, verdict: Verdi
 async def _remove(connection: AsyncConnection, case: Case, verdict: Verdict, phashes: Sequence[str]) -> None:
     """Out of sight, and what looks like it from now on."""
     shown = await _showings(connection, case)
-    known = {index: showing for index, showing in shown.items() if showing is not Showing.REMOVED}
+    # What looked like a removed picture was never shown, and is this case's to decide all the same.
+    own = case.kind is CaseKind.PICTURE
+    known = {index: showing for index, showing in shown.items() if own or showing is not Showing.REMOVED}
     await cases.keep_before(connection, case.id, {**known, **case.before})
     for index in shown:
         assert case.job_id is not None, "pictures are of a job"

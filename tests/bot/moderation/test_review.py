@@ -58,9 +58,9 @@ class Court:
         await self.queue.shown(await self.queue.get(job.id))
         return job.id
 
-    async def held(self) -> tuple[int, int]:
-        """A job whose only picture the classifier holds, and its case."""
-        job_id = await self.drawn(1, showing=HELD)
+    async def held(self, showing: Showing = HELD) -> tuple[int, int]:
+        """A job whose only picture waits for a moderator, and its case."""
+        job_id = await self.drawn(1, showing=showing)
         async with self.database.write() as connection:
             case_id = await cases.open_case(
                 connection, CaseKind.PICTURE, guild_id=GUILD, user_id=AUTHOR, reason="score", job_id=job_id, index=0
@@ -216,6 +216,20 @@ async def test_approving_a_report_restores_what_it_hid_as_it_was(court: Court) -
 
     assert await court.showing(job_id) == [SPOILER, SPOILER]
     assert await court.told() == []
+
+
+@pytest.mark.parametrize(
+    ("held", "decision", "shown"), [(HELD, Decision.APPROVE, PLAIN), (REMOVED, Decision.SPOILER, SPOILER)]
+)
+async def test_an_appeal_shows_what_was_never_seen(
+    court: Court, held: Showing, decision: Decision, shown: Showing
+) -> None:
+    job_id, case_id = await court.held(held)
+    await court.review.decide(case_id, Verdict(Decision.REMOVE, MOD))
+
+    await court.review.decide(await court.review.appeal(case_id, AUTHOR, "please"), Verdict(decision, OTHER_MOD))
+
+    assert await court.showing(job_id) == [shown]
 
 
 async def test_an_upheld_appeal_stays_and_the_author_hears_it(court: Court) -> None:
