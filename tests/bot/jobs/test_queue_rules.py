@@ -26,7 +26,7 @@ from sqlalchemy import select
 
 from bot.errors import QueueFull
 from bot.jobs.model import Job, JobState, NewJob, StoredImage
-from bot.jobs.queue import MAX_CRASHES, JobQueue
+from bot.jobs.queue import MAX_CRASHES, JobQueue, refuse, release
 from bot.jobs.quota import Terms
 from bot.storage import tables
 from bot.storage.session import Database
@@ -101,17 +101,18 @@ class QueueRules(RuleBasedStateMachine):
     def is_current(self, claimed: Job) -> bool:
         return self.states[claimed.id] is JobState.RUNNING and self.attempts[claimed.id] == claimed.attempt
 
-    @rule(target=asked, user_id=USERS, cost=COSTS)
-    def ask(self, user_id: int, cost: float) -> NewJob:
-        new = new_job(user_id=user_id)
-        full = self.count(user_id, JobState.QUEUED) >= QUEUED_CAP
+    @rule(target=asked, user_id=USERS, cost=COSTS, held=st.sampled_from([None, None, "Rule 1 holds it."]))
+    def ask(self, user_id: int, cost: float, held: str | None) -> NewJob:
+        new = new_job(user_id=user_id, held=held)
+        full = self.count(user_id, JobState.QUEUED) + self.count(user_id, JobState.HELD) >= QUEUED_CAP
         try:
             job = self.bench.run(self.queue.submit(new, cost=cost))
         except QueueFull:
             assert full
             return multiple()
         assert not full
-        self.states[job.id], self.attempts[job.id], self.owners[job.id] = JobState.QUEUED, 0, user_id
+        self.states[job.id] = JobState.HELD if held else JobState.QUEUED
+        self.attempts[job.id], self.owners[job.id] = 0, user_id
         self.by_interaction[new.interaction_id] = job.id
         return new
 
@@ -156,10 +157,23 @@ class QueueRules(RuleBasedStateMachine):
     @rule(new=asked)
     def cancel(self, new: NewJob) -> None:
         job_id = self.by_interaction[new.interaction_id]
-        alive = self.states[job_id] in (JobState.QUEUED, JobState.RUNNING)
+        alive = self.states[job_id] in (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
         assert self.bench.run(self.queue.cancel(job_id)) == alive
         if alive:
             self.states[job_id] = JobState.CANCELLED
+
+    @rule(new=asked, allowed=st.booleans())
+    def moderator_decides(self, new: NewJob, allowed: bool) -> None:
+        job_id = self.by_interaction[new.interaction_id]
+
+        async def decide() -> bool:
+            async with self.bench.database.write() as connection:
+                return await (release(connection, job_id) if allowed else refuse(connection, job_id, "No."))
+
+        held = self.states[job_id] is JobState.HELD
+        assert self.bench.run(decide()) == held
+        if held:
+            self.states[job_id] = JobState.QUEUED if allowed else JobState.FAILED
 
     @rule()
     def bot_crashes(self) -> None:
