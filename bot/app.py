@@ -37,7 +37,7 @@ from bot.jobs.shelving import Shelving
 from bot.jobs.switching import Switching
 from bot.lag import watched_loop
 from bot.moderation.audit_log import AuditLog
-from bot.moderation.classifier import ClassifierProcess
+from bot.moderation.classifier import NO_CLASSIFIER, ClassifierProcess
 from bot.moderation.judging import Judging
 from bot.moderation.prompt_rules import ServerRules
 from bot.moderation.restrictions import Restrictions
@@ -85,7 +85,7 @@ async def run(settings: Settings, token: str) -> None:
         )
         stack.push_async_callback(engine.close)
         bot = await stack.enter_async_context(ImagineBot(settings.data_dir))
-        classifier = None if settings.classifier == "none" else ClassifierProcess(settings.classifier)
+        classifier = None if settings.classifier == NO_CLASSIFIER else ClassifierProcess(settings.classifier)
         if classifier is not None:
             stack.push_async_callback(classifier.close)
             classifier.start()

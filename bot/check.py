@@ -14,7 +14,8 @@ from pathlib import Path
 import sqlalchemy
 
 from bot import settings as settings_module
-from bot.errors import SettingsError
+from bot.errors import NotJudged, SettingsError
+from bot.moderation.classifier import NO_CLASSIFIER, ClassifierProcess
 from bot.settings import Settings
 from bot.storage.session import Database, database_url
 from t2i.engine.client import LocalEngine
@@ -48,7 +49,13 @@ async def check() -> AsyncIterator[Finding]:
         yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, "every value can be read")
-    for name, examine in (("token", _token), ("data", _data_dir), ("database", _database), ("engine", _engine)):
+    for name, examine in (
+        ("token", _token),
+        ("data", _data_dir),
+        ("database", _database),
+        ("pictures", _pictures),
+        ("engine", _engine),
+    ):
         yield await _examined(name, examine, settings)
     for finding in await _checkpoints(settings):
         yield finding
@@ -94,6 +101,23 @@ async def _database(settings: Settings) -> str:
 
 def _exists(file: str | None) -> bool:
     return file is not None and Path(file).exists()
+
+
+async def _pictures(settings: Settings) -> str:
+    if settings.classifier == NO_CLASSIFIER:
+        shown = "are shown" if settings.accept_unjudged else "are not shown outside age-restricted channels"
+        return f"are judged by nothing and {shown}"
+    classifier = ClassifierProcess(settings.classifier)
+    try:
+        await classifier.score([])
+    except NotJudged:
+        raise Trouble(
+            f"{settings.classifier!r} does not start, and the reason stands above: install what it lacks, or set "
+            "IMAGINE_CLASSIFIER to open-nsfw."
+        ) from None
+    finally:
+        await classifier.close()
+    return f"are judged by {settings.classifier}"
 
 
 async def _engine(settings: Settings) -> str:

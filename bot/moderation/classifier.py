@@ -16,6 +16,8 @@ from bot.moderation.scoring import LENGTH, frame
 
 _log = logging.getLogger(__name__)
 
+NO_CLASSIFIER = "none"
+"""The setting that leaves pictures unjudged."""
 PATIENCE = 60.0
 """Seconds one request may take, loading the classifier included."""
 TRIES = 2

@@ -17,11 +17,13 @@ async def test_a_machine_in_order_has_only_good_lines(cli: Cli, checkpoints_dir:
         ["ok", "token"],
         ["ok", "data"],
         ["ok", "database"],
+        ["ok", "pictures"],
         ["ok", "engine"],
         ["ok", "files"],
         ["ok", "files"],
     ]
-    assert "draws with tiny" in lines[4]
+    assert lines[4].endswith("are judged by open-nsfw")
+    assert "draws with tiny" in lines[5]
     assert lines[-1].endswith("tiny: every file is as it should be")
     assert ended.code == 0
 
@@ -35,7 +37,7 @@ async def test_every_trouble_is_named_with_what_mends_it(cli: Cli, tmp_path: Pat
     weights = next((folder / "damaged" / "base").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
 
-    ended = await cli("check", checkpoints_dir=str(folder), checkpoint="lost")
+    ended = await cli("check", checkpoints_dir=str(folder), checkpoint="lost", classifier="no:Such")
 
     lines = ended.out.splitlines()
     assert [line.split()[:2] for line in lines] == [
@@ -43,13 +45,15 @@ async def test_every_trouble_is_named_with_what_mends_it(cli: Cli, tmp_path: Pat
         ["mend", "token"],
         ["ok", "data"],
         ["mend", "database"],
+        ["mend", "pictures"],
         ["mend", "engine"],
         ["ok", "files"],
         ["mend", "files"],
     ]
     assert "set IMAGINE_DISCORD_TOKEN" in lines[1]
     assert "IMAGINE_DATABASE_URL" in lines[3]
-    assert "'lost'" in lines[4]
+    assert "set IMAGINE_CLASSIFIER to open-nsfw" in lines[4]
+    assert "'lost'" in lines[5]
     assert "is truncated" in lines[-1]
     assert "Traceback" not in ended.err
     assert ended.code == 1
