@@ -39,8 +39,10 @@ def variants(picture: bytes) -> list[str]:
 
 def near(own: str, known: Collection[str], *, at_most: int = NEAR) -> bool:
     """Whether `own` differs from one of the known hashes in `at_most` bits."""
-    bits = int(own, 16)
-    return any((bits ^ int(other, 16)).bit_count() <= at_most for other in known)
+    import numpy as np
+
+    others = np.array([int(other, 16) for other in known], np.uint64)
+    return bool((np.bitwise_count(others ^ np.uint64(int(own, 16))) <= at_most).any())
 
 
 def _grey(picture: bytes) -> Image.Image:

@@ -80,14 +80,14 @@ class Judging:
 
     async def judge(self, job: Job, pictures: Sequence[bytes]) -> list[Verdict]:
         """One verdict for each finished PNG. Raises NotJudged where they may not be shown without one."""
-        own = [await asyncio.to_thread(_phash, picture) for picture in pictures]
         removed = await self._removed_in(job.guild_id)
+        looks = [await asyncio.to_thread(_look, picture, removed) for picture in pictures]
         settings = await self._settings(job.guild_id)
         scores = await self._scores(job, settings, pictures)
         limits = policy.thresholds(settings)
         return [
-            _verdict(job, phash, score, limits, known=hashes.near(phash, removed))
-            for phash, score in zip(own, scores, strict=True)
+            _verdict(job, phash, score, limits, known=known)
+            for (phash, known), score in zip(looks, scores, strict=True)
         ]
 
     async def screen(self, job: Job, preview: bytes) -> bytes:
@@ -154,11 +154,13 @@ def _verdict(job: Job, phash: str, score: float | None, limits: Thresholds, *, k
     return Verdict(showing, score, phash, case=held)
 
 
-def _phash(picture: bytes) -> str:
+def _look(picture: bytes, removed: Sequence[str]) -> tuple[str, bool]:
+    """Its perceptual hash, and whether it looks like one that was removed."""
     try:
-        return hashes.phash(picture)
+        phash = hashes.phash(picture)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise NotJudged("The pictures could not be judged, so they are not shown.") from error
+    return phash, hashes.near(phash, removed)
 
 
 def _parts(sheet: bytes, count: int) -> list[bytes]:
