@@ -95,7 +95,8 @@ class Judging:
 
         Nothing is judged before somebody is about to see it, so this takes the time of what is shown alone.
         """
-        at_once = self._classifier is None or (self._classifier.works and self._classifier.idle)
+        answers = self._classifier is None or (self._classifier.works and self._classifier.idle)
+        at_once = answers or self._age_restricted(job.guild_id, job.channel_id)
         if at_once and await self.harmless(job.guild_id, job.channel_id, preview, job.options.images):
             return preview
         return await asyncio.to_thread(_blurred, preview, job.options.images)

@@ -205,5 +205,15 @@ async def test_a_preview_is_plain_only_where_each_of_its_pictures_was_judged_har
             assert detail(screened) < detail(preview) / 20
     assert busy.asked == [], "what is finished is judged first"
 
-    assert await world.judging(None).screen(RESTRICTED, preview) == preview
+    for judging in (world.judging(busy), world.judging(None)):
+        assert await judging.screen(RESTRICTED, preview) == preview
     assert await world.judging(None, accepts_unjudged=True).screen(JOB, preview) == preview
+
+
+async def test_samples_wait_for_their_verdict_and_are_left_out_without_one(world: World) -> None:
+    busy, dead = Scripted(0.1), Scripted(0.1)
+    busy.idle = dead.works = False
+    assert await world.judging(busy).harmless(GUILD, CHANNEL, sheet(), 4)
+    assert not await world.judging(Scripted(0.1, STANDARD.spoiler_at)).harmless(GUILD, CHANNEL, sheet(), 4)
+    assert not await world.judging(dead).harmless(GUILD, CHANNEL, sheet(), 4)
+    assert await world.judging(dead).harmless(GUILD, RESTRICTED_CHANNEL, sheet(), 4)
