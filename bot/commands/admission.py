@@ -114,8 +114,10 @@ class Admission:
             log.warning("Job %d is cancelled: Discord no longer accepted its acknowledgement.", job.id)
             await self._jobs.cancel(job.id)
             return False
-        await self._jobs.attach_message(job.id, message_id)
-        return True
+        if await self._jobs.attach_message(job.id, message_id):
+            return True
+        await interaction.delete_original_response()  # the job was erased meanwhile, when it had no message
+        return False
 
     async def _add_note(self, interaction: discord.Interaction, ruling: Ruling) -> None:
         """Tell the author alone what a rule says; the job is taken, whatever becomes of this."""

@@ -12,7 +12,7 @@ from discord.ext import commands
 
 from bot.commands.catalogue import MAX_CHOICES
 from bot.commands.managing import Managing
-from bot.errors import TooLarge
+from bot.errors import NotAllowed, TooLarge
 from bot.moderation.audit_log import Wanted
 from bot.views import audit as audit_view
 
@@ -86,7 +86,10 @@ class Audit(commands.GroupCog, group_name=COMMAND):
     @search.autocomplete("act")
     @export.autocomplete("act")
     async def _offer_acts(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        guild_id = await self._managing.require(interaction, COMMAND)
+        try:
+            guild_id = await self._managing.require(interaction, COMMAND)
+        except NotAllowed:
+            return []
         acts = [act for act in await self._log.acts(guild_id) if typed.casefold() in act]
         return [app_commands.Choice(name=act, value=act) for act in acts[:MAX_CHOICES]]
 

@@ -48,7 +48,7 @@ async def erase_jobs(
     What was not drawn yet costs nobody anything. Cases about them that are open need no decision any more.
     """
     columns = (_jobs.c.id, _jobs.c.state, _jobs.c.channel_id, _jobs.c.message_id)
-    rows = (await connection.execute(select(*columns).where(whose))).all()
+    rows = (await connection.execute(select(*columns).where(whose).with_for_update())).all()
     files: set[str] = set()
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]

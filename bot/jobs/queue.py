@@ -73,7 +73,7 @@ class JobQueue:
         self.estimates = Estimates(database)
         self._claiming = claiming(running_per_user)
         self._admissions = Admissions(database, queued_per_user=queued_per_user)
-        self._messages: Together[tuple[int, int], None] = Together(self._attach_messages)
+        self._messages: Together[tuple[int, int], bool] = Together(self._attach_messages)
         self._looks: Together[int, JobSnapshot] = Together(self._look)
 
     async def submit(
@@ -193,18 +193,20 @@ class JobQueue:
             )
             return result.rowcount
 
-    async def attach_message(self, job_id: int, message_id: int) -> None:
-        """The message that was created at the ack; the first one stays."""
-        await self._messages.ask((job_id, message_id))
+    async def attach_message(self, job_id: int, message_id: int) -> bool:
+        """The message that was created at the ack; the first one stays. False when the job was erased meanwhile."""
+        return await self._messages.ask((job_id, message_id))
 
-    async def _attach_messages(self, attached: Sequence[tuple[int, int]]) -> Sequence[None]:
+    async def _attach_messages(self, attached: Sequence[tuple[int, int]]) -> Sequence[bool]:
         statement = update(_jobs).where(_jobs.c.id == bindparam("job"), _jobs.c.message_id.is_(None))
         async with self._database.write() as connection:
             await connection.execute(
                 statement.values(message_id=bindparam("message")),
                 [{"job": job_id, "message": message_id} for job_id, message_id in attached],
             )
-        return [None] * len(attached)
+            asked = select(_jobs.c.id).where(_jobs.c.id.in_([job_id for job_id, _ in attached]))
+            there = set(await connection.scalars(asked))
+        return [job_id in there for job_id, _ in attached]
 
     async def forget_token(self, job_id: int) -> None:
         """The interaction token is of no more use."""

@@ -68,10 +68,11 @@ class JobService:
         self._dispatcher.wake()
         return job
 
-    async def attach_message(self, job_id: int, message_id: int) -> None:
-        """The message created at the ack is the job's one message from now on."""
-        await self._queue.attach_message(job_id, message_id)
+    async def attach_message(self, job_id: int, message_id: int) -> bool:
+        """The message created at the ack is the job's one message from now on. False when the job was erased."""
+        attached = await self._queue.attach_message(job_id, message_id)
         self._delivery.acknowledged(job_id)
+        return attached
 
     async def get(self, job_id: int) -> Job:
         """Raises JobNotFound."""

@@ -171,6 +171,14 @@ async def test_erasing_once_more_or_drawing_afterwards_works(house: House) -> No
     assert await house.privacy.erase(ALICE) == 1
 
 
+async def test_a_message_that_arrives_after_the_erasure_belongs_to_nothing(house: House) -> None:
+    job = await house.queue.submit(new_job(SECRET, user_id=ALICE), cost=1.0)
+    other = await house.queue.submit(new_job(user_id=BOB), cost=1.0)
+    await house.privacy.erase(ALICE)
+    assert not await house.queue.attach_message(job.id, 7)
+    assert await house.queue.attach_message(other.id, 8)
+
+
 async def test_a_kill_before_the_files_went_leaves_them_to_the_next_start(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
