@@ -8,7 +8,7 @@
     see waits for a moderator       nothing but wait until the channel has a message with these words
     say hello                       a plain message
     as bob                          go on as somebody else
-    in #gallery                     go on in another channel
+    in #gallery                     go on in another channel, or in direct messages with the bot by its name
     begin press V2                  a command or a press, without waiting for what it leads to
     wait                            for what was begun first and was not waited for yet
     kill                            end the bot as a crash would, by SIGKILL; it is started again
@@ -112,7 +112,7 @@ class _Player:
                 pass
             case "in":
                 self._channel = rest.removeprefix("#")
-                view.channel_id(self._channel)
+                view.may_enter(self._channel)
             case "say":
                 await self._act(view, "message", channel_id=view.channel_id(self._channel), content=rest)
             case "begin":
@@ -121,7 +121,7 @@ class _Player:
                 await self._end_bot(view)
             case "see":
                 began = now()
-                message = await view.says(rest, view.channel_id(self._channel))
+                message = await view.says(rest, self._channel)
                 return await self._reported(number, view, {"message": message}, began)
             case _:
                 begun = await self._next(view, step.strip())
@@ -145,8 +145,7 @@ class _Player:
 
     async def _begin(self, view: View, step: str) -> _Begun:
         verb, _, rest = step.partition(" ")
-        if step.startswith("/"):
-            await view.commands_known()
+        await view.commands_known()
         began = now()
         source, interaction_id = await self._interact(view, step, verb, rest.strip())
         return _Begun(view, source, interaction_id, began)
@@ -161,7 +160,7 @@ class _Player:
             case "select":
                 return await self._select(view, rest)
             case "fill":
-                return None, await self._fill(view, rest)
+                return view.modal_of, await self._fill(view, rest)
             case "menu":
                 return None, await self._menu(view, rest)
         raise SandboxRefusal("a step is a /command, press, select, fill, menu, see, say, as, in, begin, wait or kill.")

@@ -30,10 +30,13 @@ class View:
         self.user_id = user_id
         self.commands: list[Json] = state["commands"]
         self.modal: Json | None = None
+        self.modal_of: Json | None = None
+        """The message whose button opened the form."""
         self.edits: dict[str, int] = {}
         self.first_preview: dict[str, float] = {}
         self._online = bool(state["bot_online"])
         self._channels = {channel["name"]: channel["id"] for channel in state["channels"]}
+        self._bots = {user["display_name"] for user in state["users"] if user["bot"]}
         self._messages: dict[str, Json] = {m["id"]: m for channel in state["messages"].values() for m in channel}
         self._changed_at: dict[str, float] = {}
         self._deleted: set[str] = set()
@@ -70,6 +73,11 @@ class View:
             raise SandboxRefusal(f"{self.username} sees no channel #{name}.")
         return str(self._channels[name])
 
+    def may_enter(self, name: str) -> None:
+        """Direct messages with a bot may begin later. Raises SandboxRefusal for what is no channel."""
+        if name not in self._bots:
+            self.channel_id(name)
+
     def newest(self, wanted: Callable[[Json], bool], otherwise: str, channel_id: str) -> tuple[Json, Json]:
         """The newest message of a channel with such a component, and the component."""
         for message in sorted(self._messages.values(), key=lambda message: int(message["id"]), reverse=True):
@@ -79,10 +87,11 @@ class View:
                         return message, component
         raise SandboxRefusal(otherwise)
 
-    async def says(self, words: str, channel_id: str) -> Json:
-        """Until the channel has a message with these words; the newest of them."""
+    async def says(self, words: str, channel: str) -> Json:
+        """Until the channel of that name has a message with these words; the newest of them."""
 
         def found() -> Json | None:
+            channel_id = self._channels.get(channel)
             there = (m for m in self._messages.values() if m["channel_id"] == channel_id and words in text(m))
             return max(there, key=lambda message: int(message["id"]), default=None)
 
@@ -104,7 +113,7 @@ class View:
         """What an interaction came to: {"message": settled}, {"modal": ...} or {"deleted": id}."""
         message_id = await self._until(lambda: self._led_to(interaction_id, source, began))
         if interaction_id in self._modals:
-            self.modal = self._modals[interaction_id]
+            self.modal, self.modal_of = self._modals[interaction_id], source
             return {"modal": {"title": self.modal["title"], "fields": list(fields(self.modal))}}
         await self._until(lambda: message_id in self._deleted or settled(self._messages[message_id]))
         if message_id in self._deleted:

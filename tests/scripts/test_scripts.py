@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.scripts.folder import build
 
 HERE = Path(__file__).parent
-SCRIPTS = ("adding_and_switching", "refusals", "racing", "killed")
-PATIENCE = 300.0
+SCRIPTS = ("adding_and_switching", "refusals", "racing", "held", "reported", "killed")
+PATIENCE = 500.0
 
 
 def expectations() -> list[tuple[str, list[str]]]:
@@ -22,7 +22,7 @@ def expectations() -> list[tuple[str, list[str]]]:
         for line in (HERE / f"{script}.txt").read_text().splitlines():
             if line.startswith("#>"):
                 expected[-1][1].append(line.removeprefix("#>").strip())
-            elif line and not line.startswith(("#", "as ", "begin ", "kill")):
+            elif line and not line.startswith(("#", "as ", "in ", "begin ", "kill")):
                 expected.append((line, []))
     return expected
 
