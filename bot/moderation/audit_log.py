@@ -128,8 +128,13 @@ async def _condition(connection: AsyncConnection, wanted: Wanted) -> ColumnEleme
     if wanted.person_id is not None:
         mine = select(_pseudonyms.c.pseudonym).where(_pseudonyms.c.user_id == wanted.person_id)
         pseudonym = await connection.scalar(mine) or "nobody"
-        condition &= or_(_audit.c.actor == pseudonym, _audit.c.subject == PERSON + pseudonym)
+        condition &= concerns(pseudonym)
     return condition
+
+
+def concerns(pseudonym: str) -> ColumnElement[bool]:
+    """Somebody did it, or it was done to them or decided about what they had drawn."""
+    return or_(_audit.c.actor == pseudonym, _audit.c.subject == PERSON + pseudonym, _audit.c.after.contains(pseudonym))
 
 
 async def _people(connection: AsyncConnection, rows: Iterable[Row[tuple[object, ...]]]) -> dict[str, int]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, Table, or_, select
+from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import TooLarge
 from bot.jobs.model import Showing
+from bot.moderation.audit_log import concerns
 from bot.storage import tables
 from bot.storage.images import ImageLost, ImageStore
 from bot.storage.session import Database
@@ -117,8 +118,7 @@ async def _documents(connection: AsyncConnection, user_id: int) -> dict[str, Any
     pseudonym = await connection.scalar(
         select(tables.pseudonyms.c.pseudonym).where(tables.pseudonyms.c.user_id == user_id)
     )
-    about = or_(_audit.c.actor == pseudonym, _audit.c.subject == f"person {pseudonym}")
-    documents["audit log"] = await _rows(connection, _audit, about) if pseudonym else []
+    documents["audit log"] = await _rows(connection, _audit, concerns(pseudonym)) if pseudonym else []
     return documents
 
 

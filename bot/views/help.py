@@ -25,10 +25,16 @@ QUEUE = """### The queue
 `/queue mine` lists your jobs that wait · `/usage` shows the GPU time you used today
 Moderators: `/queue all`, `pause`, `resume`, `drain` (take nothing new) and `clear`"""
 
+SAFETY = """### Safety and your data
+**Report** under a picture, or in a message's Apps menu, tells the moderators · `/verify` says where a picture comes from
+`/privacy statement` says what is kept about you · `/privacy export` copies it · `/privacy erase` deletes it
+Moderators: `/review list`, `/restrict`, `/unrestrict`, `/purge user`
+Managers: `/moderation`, `/rules`, `/terms`, `/audit`"""
+
 
 def render() -> ui.LayoutView:
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=0x3B82F6)
-    for section in (DRAWING, BUTTONS, QUEUE, CHECKPOINTS):
+    for section in (DRAWING, BUTTONS, QUEUE, SAFETY, CHECKPOINTS):
         body.add_item(ui.TextDisplay(section))
     view = ui.LayoutView()
     view.add_item(body)

@@ -24,7 +24,7 @@ from bot.storage.session import Database
 from tests.bot.databases import EITHER_DATABASE
 
 GUILD, OTHER_GUILD = 900, 901
-MOD, ADMIN, ALICE = 1, 2, 3
+MOD, ADMIN, ALICE, BOB = 1, 2, 3, 4
 
 
 @pytest.fixture
@@ -127,15 +127,18 @@ async def test_entries_are_found_by_act_by_person_and_by_time(database: Database
     async with database.write() as connection:
         subject = await audit.person(connection, database, ALICE)
         await audit.append(connection, database, Deed(GUILD, ADMIN, "user.purge", subject))
+        author = {"author": await audit.pseudonym(connection, database, BOB)}
+        await audit.append(connection, database, Deed(GUILD, ADMIN, "case.decide", "case 1", after=author))
 
     assert [entry.act for entry in await entries(database, act="queue")] == ["queue.open", "queue.close"]
     assert [entry.act for entry in await entries(database, act="queue.open")] == ["queue.open"]
     assert [entry.act for entry in await entries(database, person_id=MOD)] == ["queue.open", "queue.close"]
     (purge,) = await entries(database, person_id=ALICE)
     assert (purge.act, purge.actor_id, purge.subject_id) == ("user.purge", ADMIN, ALICE)
+    assert [entry.act for entry in await entries(database, person_id=BOB)] == ["case.decide"]
     assert await entries(database, person_id=99) == ()
     assert await entries(database, since=datetime.now(UTC) + timedelta(minutes=1)) == ()
-    assert len(await entries(database, since=datetime.now(UTC) - timedelta(minutes=1))) == 4
+    assert len(await entries(database, since=datetime.now(UTC) - timedelta(minutes=1))) == 5
     assert await AuditLog(database).acts(OTHER_GUILD) == ("queue.clear",)
 
 
