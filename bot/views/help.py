@@ -26,7 +26,7 @@ QUEUE = """### The queue
 Moderators: `/queue all`, `pause`, `resume`, `drain` (take nothing new) and `clear`"""
 
 SAFETY = """### Safety and your data
-**Report** under a picture, or in a message's Apps menu, tells the moderators · `/verify` says where a picture comes from
+**Report** under a picture or in a message's Apps menu tells the moderators · `/verify` says where a picture comes from
 `/privacy statement` says what is kept about you · `/privacy export` copies it · `/privacy erase` deletes it
 Moderators: `/review list`, `/restrict`, `/unrestrict`, `/purge user`
 Managers: `/moderation`, `/rules`, `/terms`, `/audit`"""
