@@ -17,6 +17,8 @@ from bot.moderation.reports import Record, records
 from bot.storage import tables
 from bot.storage.session import Database
 
+CHILDREN = 5
+
 _cases, _reports, _jobs, _images = tables.cases, tables.reports, tables.jobs, tables.images
 
 
@@ -35,6 +37,8 @@ class CaseFile:
     job: Job | None
     """None when it is gone."""
     parent: Job | None
+    children: tuple[Job, ...]
+    """Some of those that were made of it."""
     images: tuple[StoredImage, ...]
     """Those that the case is about."""
     reports: tuple[Report, ...]
@@ -57,6 +61,7 @@ class Docket:
                 case=case,
                 job=job,
                 parent=await _job(connection, job.parent_id if job else None),
+                children=await _children(connection, case),
                 images=await _pictures(connection, case),
                 reports=await _told(connection, case.appeal_of or case.id),
                 appealed=appealed,
@@ -124,6 +129,14 @@ async def _job(connection: AsyncConnection, job_id: int | None) -> Job | None:
         return None
     row = (await connection.execute(select(_jobs).where(_jobs.c.id == job_id))).one_or_none()
     return None if row is None else job_of(row)
+
+
+async def _children(connection: AsyncConnection, case: Case) -> tuple[Job, ...]:
+    theirs = _jobs.c.parent_id == case.job_id
+    if case.index is not None:
+        theirs &= _jobs.c.parent_index == case.index
+    rows = await connection.execute(select(_jobs).where(theirs).order_by(_jobs.c.id).limit(CHILDREN))
+    return tuple(map(job_of, rows))
 
 
 async def _told(connection: AsyncConnection, case_id: int) -> tuple[Report, ...]:

@@ -10,12 +10,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.elements import ColumnElement
 
 from bot.errors import AppealRefused, CaseDecided, NotAllowed
 from bot.jobs import queue
-from bot.jobs.model import Showing
-from bot.moderation import audit, cases, notices, restrictions
+from bot.moderation import audit, cases, notices, pictures, restrictions
 from bot.moderation.cases import APPEAL_WINDOW, Case, CaseKind, CaseState, Decision
 from bot.moderation.restrictions import Restriction
 from bot.storage import tables
@@ -24,7 +22,7 @@ from bot.storage.session import Database
 
 log = logging.getLogger(__name__)
 
-_cases, _images, _hashes = tables.cases, tables.images, tables.removed_hashes
+_cases, _images, _jobs = tables.cases, tables.images, tables.jobs
 
 Variants = Callable[[bytes], Sequence[str]]
 """The perceptual hashes of a picture and of its mirrored and cropped selves, of PNG."""
@@ -71,6 +69,8 @@ class Review:
             case = await cases.get_case(connection, case_id)
             appealed = None if case.appeal_of is None else await cases.get_case(connection, case.appeal_of)
             require_open(case, appealed, verdict)
+            # As a report does, the job first: two writers that lock the same rows in two orders wait for ever.
+            await connection.execute(select(_jobs.c.id).where(_jobs.c.id == case.job_id).with_for_update())
             if not await _settle(connection, case_id, verdict):
                 raise CaseDecided(told_of(await cases.get_case(connection, case_id)))
             if not await self._follow(connection, case, appealed, verdict, phashes):
@@ -111,7 +111,7 @@ class Review:
             case = await cases.get_case(connection, case_id)
             if case.kind not in (CaseKind.PICTURE, CaseKind.REPORT):
                 return []
-            found = (await connection.scalars(select(_images.c.sha256).where(_concerned(case)))).all()
+            found = (await connection.scalars(select(_images.c.sha256).where(pictures.concerned(case)))).all()
         return await asyncio.to_thread(self._variants_of, found)
 
     def _variants_of(self, files: Iterable[str]) -> list[str]:
@@ -139,9 +139,10 @@ class Review:
             if not await _follow_prompt(connection, case, verdict):
                 return False
         elif verdict.decision.removes:
-            await _remove(connection, case, verdict, phashes)
+            note = _with_note("A moderator removed this picture.", verdict.note)
+            await pictures.remove(connection, case, note, phashes)
         else:
-            await _show(connection, case, verdict.decision)
+            await pictures.show(connection, case, verdict.decision)
         if verdict.decision.removes:
             await self._restrict(connection, case, verdict)
             await notices.owe(connection, case.user_id, _why(case, verdict), case_id=case.id)
@@ -152,11 +153,10 @@ class Review:
             sentence = f"A moderator has looked at {_what(appealed)} again, and the decision stays."
         else:
             sentence = f"A moderator has looked at {_what(appealed)} again and taken the decision back."
-            await connection.execute(_hashes.delete().where(_hashes.c.case_id == appealed.id))
             if appealed.kind is CaseKind.PROMPT:
                 sentence += " You may ask for it once more."
             else:
-                await _restore(connection, appealed, Showing.REMOVED, verdict.decision)
+                await pictures.take_back(connection, appealed, verdict.decision)
             # Last, because it takes the audit log's lock.
             guild_id, author_id, by = appealed.guild_id, appealed.user_id, verdict.by
             await restrictions.lift(connection, self._database, guild_id, author_id, by=by, case_id=appealed.id)
@@ -240,58 +240,6 @@ async def _follow_prompt(connection: AsyncConnection, case: Case, verdict: Verdi
     if verdict.decision is Decision.APPROVE:
         return await queue.release(connection, case.job_id)
     return await queue.refuse(connection, case.job_id, _with_note("A moderator refused this prompt.", verdict.note))
-
-
-async def _remove(connection: AsyncConnection, case: Case, verdict: Verdict, phashes: Sequence[str]) -> None:
-    """Out of sight, and what looks like it from now on."""
-    shown = await _showings(connection, case)
-    # What looked like a removed picture was never shown, and is this case's to decide all the same.
-    own = case.kind is CaseKind.PICTURE
-    known = {index: showing for index, showing in shown.items() if own or showing is not Showing.REMOVED}
-    await cases.keep_before(connection, case.id, {**known, **case.before})
-    for index in shown:
-        assert case.job_id is not None, "pictures are of a job"
-        note = _with_note("A moderator removed this picture.", verdict.note)
-        await queue.set_showing(connection, case.job_id, index, Showing.REMOVED, note=note)
-    if phashes:
-        rows = [
-            {"case_id": case.id, "number": number, "guild_id": case.guild_id, "phash": phash}
-            for number, phash in enumerate(phashes)
-        ]
-        await connection.execute(_hashes.insert(), rows)
-
-
-async def _show(connection: AsyncConnection, case: Case, decision: Decision) -> None:
-    if case.kind is CaseKind.REPORT and decision is Decision.APPROVE:
-        await _restore(connection, case, Showing.HELD, decision)
-        return
-    for index in await _showings(connection, case):
-        assert case.job_id is not None, "pictures are of a job"
-        await queue.set_showing(connection, case.job_id, index, _shown_by(decision))
-
-
-async def _restore(connection: AsyncConnection, case: Case, hidden: Showing, decision: Decision) -> None:
-    """Show again what the case took out of sight; another case may have decided about it meanwhile."""
-    for index, showing in (await _showings(connection, case)).items():
-        if showing is hidden and index in case.before:
-            was = case.before[index]
-            again = was if decision is Decision.APPROVE and was.seen else _shown_by(decision)
-            assert case.job_id is not None, "pictures are of a job"
-            await queue.set_showing(connection, case.job_id, index, again)
-
-
-def _shown_by(decision: Decision) -> Showing:
-    return Showing.SPOILER if decision is Decision.SPOILER else Showing.PLAIN
-
-
-async def _showings(connection: AsyncConnection, case: Case) -> dict[int, Showing]:
-    columns = select(_images.c["index"].label("number"), _images.c.showing).where(_concerned(case))
-    return {row.number: Showing(row.showing) for row in await connection.execute(columns)}
-
-
-def _concerned(case: Case) -> ColumnElement[bool]:
-    whole = _images.c.job_id == case.job_id
-    return whole if case.index is None else whole & (_images.c["index"] == case.index)
 
 
 def _why(case: Case, verdict: Verdict) -> str:

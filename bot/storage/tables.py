@@ -162,6 +162,7 @@ _partial("ix_jobs_running_by_user", "user_id", where="state = 'running'")
 _partial("ix_jobs_served", "tag", where="attempt > 0")
 _partial("ix_jobs_unshown", "id", where="finished_at IS NOT NULL AND shown_at IS NULL")
 _partial("ix_jobs_measured", "id", where="seconds IS NOT NULL")
+_partial("ix_jobs_parent_id", "parent_id", where="parent_id IS NOT NULL")
 
 # One row a job that counts against quotas. No foreign key: erasing a job gives nobody their quota back.
 charges = Table(

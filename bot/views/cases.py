@@ -198,6 +198,8 @@ def _heading(file: CaseFile) -> str:
     lines.append(f"> {_cut(case.reason, 400)}")
     if file.parent is not None:
         lines.append(f"-# made from {_link(file.parent, f'job {file.parent.id}')} by <@{file.parent.user_id}>")
+    if file.children:
+        lines.append(f"-# made of it: {', '.join(_link(child, f'job {child.id}') for child in file.children)}")
     if file.appealed is not None:
         first = file.appealed
         note = f": {_cut(first.note, 300)}" if first.note else ""

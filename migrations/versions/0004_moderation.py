@@ -13,6 +13,10 @@ depends_on = None
 serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 moment = sa.DateTime(timezone=True)
 
+JOB_INDEXES = (
+    ("ix_jobs_held_by_user", "user_id", "state = 'held'"),
+    ("ix_jobs_parent_id", "parent_id", "parent_id IS NOT NULL"),
+)
 REFUSE = {
     "sqlite": [
         f"CREATE TRIGGER audit_refuses_{deed} BEFORE {deed.upper()} ON audit "
@@ -30,13 +34,9 @@ REFUSE = {
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False))
-    op.create_index(
-        "ix_jobs_held_by_user",
-        "jobs",
-        ["user_id"],
-        sqlite_where=sa.text("state = 'held'"),
-        postgresql_where=sa.text("state = 'held'"),
-    )
+    for name, column, where in JOB_INDEXES:
+        condition = sa.text(where)
+        op.create_index(name, "jobs", [column], sqlite_where=condition, postgresql_where=condition)
     op.add_column("jobs", sa.Column("file_limit", sa.BigInteger()))
     op.add_column("images", sa.Column("showing", sa.String(20), server_default=sa.text("'plain'"), nullable=False))
     op.add_column("images", sa.Column("note", sa.Text()))
@@ -217,5 +217,6 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION audit_refuses()")
     for column in ("phash", "score", "note", "showing"):
         op.drop_column("images", column)
-    op.drop_index("ix_jobs_held_by_user", "jobs")
+    for name, _, _ in JOB_INDEXES:
+        op.drop_index(name, "jobs")
     op.drop_column("jobs", "revision")

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from bot.errors import AppealRefused, CaseDecided, NotAllowed, ReportRefused, Restricted
-from bot.jobs.model import JobState, Showing, StoredImage
+from bot.jobs.model import JobKind, JobState, Showing, StoredImage
 from bot.jobs.queue import JobQueue
 from bot.moderation import audit, cases
 from bot.moderation.cases import APPEAL_WINDOW, CaseKind, CaseState, Decision
@@ -45,9 +45,9 @@ class Court:
         self.restrictions = Restrictions(database)
         self.review = Review(database, self.images, lambda png: [f"{png[0]:016x}", "f" * 16])
 
-    async def drawn(self, count: int = 4, *, showing: Showing = PLAIN) -> int:
+    async def drawn(self, count: int = 4, *, showing: Showing = PLAIN, **changes: Any) -> int:
         """A finished job's id; its pictures are of one byte each."""
-        await self.queue.submit(new_job(user_id=AUTHOR, guild_id=GUILD), cost=1.0)
+        await self.queue.submit(new_job(user_id=AUTHOR, guild_id=GUILD, **changes), cost=1.0)
         job = await self.queue.claim()
         assert job is not None
         stored = [
@@ -200,6 +200,30 @@ async def test_a_removal_is_told_remembered_and_taken_back_by_an_appeal(court: C
     assert await court.acts() == ["user.restrict", "case.decide", "user.unrestrict", "case.decide"]
     with pytest.raises(AppealRefused, match="nothing to appeal"):
         await court.review.appeal(appeal, AUTHOR, "again")
+
+
+@EITHER_DATABASE
+async def test_an_upscale_goes_and_comes_back_with_its_picture(court: Court) -> None:
+    grid = await court.drawn(2)
+    upscales = [await court.drawn(1, kind=JobKind.UPSCALE, parent_id=grid, parent_index=index) for index in (0, 1, 1)]
+    own = (await court.reports.report(upscales[2], 0, 10, "bad")).case_id
+    await court.review.decide(own, Verdict(Decision.REMOVE, MOD))
+    case_id = (await court.reports.report(grid, 1, 10, "bad")).case_id
+
+    await court.review.decide(case_id, Verdict(Decision.REMOVE, MOD, "no"))
+
+    assert [await court.showing(job_id) for job_id in upscales] == [[PLAIN], [REMOVED], [REMOVED]]
+    assert await court.unshown(upscales[1])
+    assert not await court.unshown(upscales[0])
+
+    await court.review.decide(await court.review.appeal(case_id, AUTHOR, "?"), Verdict(Decision.APPROVE, OTHER_MOD))
+
+    assert [await court.showing(job_id) for job_id in (grid, *upscales)] == [
+        [PLAIN, PLAIN],
+        [PLAIN],
+        [PLAIN],
+        [REMOVED],
+    ]
 
 
 async def court_case(court: Court, case_id: int) -> cases.Case:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -51,7 +51,8 @@ NASTY = st.text(alphabet="|*_`\\@#<>[]()~ \n\u200bévery", min_size=0, max_size=
 
 def file(case: Case = CASE, **changes: Any) -> CaseFile:
     report = Report(7, "too dark", Record(decided=5, unfounded=2))
-    whole = CaseFile(case=case, job=job(), parent=None, images=done().images[1:2], reports=(report,), appealed=None)
+    images = done().images[1:2]
+    whole = CaseFile(case=case, job=job(), parent=None, children=(), images=images, reports=(report,), appealed=None)
     return replace(whole, **changes)
 
 
@@ -69,7 +70,7 @@ def _walk(components: list[Any]) -> Any:
 
 
 async def test_a_case_tells_who_reported_what_and_how_reliable_they_were() -> None:
-    text, labels = told(file(parent=job(id=41, user_id=5)), (picture(),))
+    text, labels = told(file(parent=job(id=41, user_id=5), children=(job(id=43), job(id=44))), (picture(),))
 
     assert (
         "by <@1001> · [job 42](https://discord.com/channels/3001/2001/4001) · <#2001> · picture 2 · score 0.25" in text
@@ -77,6 +78,7 @@ async def test_a_case_tells_who_reported_what_and_how_reliable_they_were() -> No
     assert "Prompt: ||a red apple||" in text
     assert "- <@7>: too dark (2 of 5 earlier unfounded)" in text
     assert "made from [job 41]" in text
+    assert "made of it: [job 43](https://discord.com/channels/3001/2001/4001), [job 44]" in text
     assert labels == ["Approve", "Spoiler", "Remove", "Remove + time out", "Remove + ban", "Look"]
 
 
@@ -101,6 +103,7 @@ async def test_buttons_say_what_they_do_to_this_kind(kind: CaseKind, labels: lis
 
 @settings(deadline=None, max_examples=50)
 @given(NASTY, NASTY, NASTY, st.sampled_from(CaseKind), st.sampled_from([CASE, DECIDED]))
+@example("|" * 1000, "*" * 1000, "_" * 1000, CaseKind.PICTURE, DECIDED)
 async def test_discord_takes_it_whatever_people_wrote(
     prompt: str, reason: str, note: str, kind: CaseKind, case: Case
 ) -> None:
@@ -110,6 +113,7 @@ async def test_discord_takes_it_whatever_people_wrote(
         nasty,
         job=job(options=JobOptions(prompt=prompt, negative_prompt=prompt)),
         parent=job(),
+        children=tuple(job(id=2**60, guild_id=2**63, channel_id=2**63, message_id=2**63) for _ in range(5)),
         reports=reports,
         appealed=replace(DECIDED, note=note),
     )
