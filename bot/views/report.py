@@ -52,7 +52,7 @@ class AppealButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"ap
 
 def report_form(job: Job, images: Sequence[StoredImage]) -> ui.Modal:
     """Asks for the reason and, of several pictures that are shown, which one."""
-    form = ui.Modal(title=f"Report a picture of job {job.id}", custom_id=f"report:{job.id}")
+    form = ui.Modal(title=f"Report: job {job.id}", custom_id=f"report:{job.id}")
     shown = [image.index for image in images if image.showing.seen]
     if len(shown) > 1:
         picture: ui.Select[Any] = ui.Select(custom_id="picture")

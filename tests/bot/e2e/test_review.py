@@ -175,3 +175,35 @@ async def test_nobody_decides_over_people_above_them_or_without_being_a_moderato
     number = text_of(case).splitlines()[0].split()[2]
     assert f"**Case {number}**" in text_of(listed)
     await bench.decided(mod, case, "Remove", note="sorry")
+
+
+async def test_a_moderator_takes_and_gives_the_right_to_draw(bench: Bench) -> None:
+    bob, mod = bench.studio.bob, bench.studio.mod
+    taken = await mod.types("restrict", user=bob.id, reason="too many cats", **{"for": "3 days"})
+    assert is_private(taken)
+    assert text_of(taken).startswith(f"<@{bob.id}> may not draw here until")
+    refused = await bob.types("imagine", prompt="a cat")
+    assert text_of(refused).endswith(": too many cats")
+
+    shorter = await mod.types("restrict", user=bob.id, reason="no", **{"for": "1 h"})
+    assert text_of(shorter).endswith("That was decided before and lasts longer.")
+    assert "may draw here again" in text_of(await mod.types("unrestrict", user=bob.id))
+    assert "was never stopped" in text_of(await mod.types("unrestrict", user=bob.id))
+    assert len((await bench.drawn(bob, images=1)).pictures) == 1
+
+
+async def test_a_picture_is_reported_from_the_menu_of_its_message(bench: Bench) -> None:
+    alice, bob = bench.studio.alice, bench.studio.bob
+    result = await bench.drawn(bob, images=4)
+    chosen = await alice.act("menu", message_id=result.message["id"], command="Report picture")
+
+    said = await answered(alice, await fills(alice, chosen["interaction_id"], reason="only this one", picture="2"))
+
+    assert said == "Thank you: the moderators of this server look at it."
+    case = await reads(bench.studio.mod, "only this one")
+    assert "picture 3" in text_of(case)
+    assert "Report" not in labels(case)
+    with pytest.raises(Refused, match="Only pictures that I drew"):
+        said_by_bob = await bob.act("message", channel_id=result.message["channel_id"], content="mine")
+        chosen = await alice.act("menu", message_id=said_by_bob["message_id"], command="Report picture")
+        await fills(alice, chosen["interaction_id"])
