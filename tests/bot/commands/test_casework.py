@@ -22,6 +22,7 @@ from bot.sandbox.model import Channel, Message
 from bot.sandbox.server import Sandbox
 from bot.storage import tables
 from bot.storage.images import ImageStore
+from tests.bot.databases import EITHER_DATABASE
 from tests.bot.jobs.conftest import WatchedDatabase, new_job
 from tests.bot.sandbox.conftest import Bot, connected, discord_points_home
 from tests.bot.views.examples import picture
@@ -118,6 +119,7 @@ async def office(database_url: str, tmp_path: Path) -> AsyncIterator[Office]:
     await database.close()
 
 
+@EITHER_DATABASE
 async def test_a_case_is_posted_once_though_the_bot_dies_before_it_knows(office: Office) -> None:
     await office.review_in(office.room)
     case_id = await office.case()
@@ -165,6 +167,7 @@ async def test_a_notice_to_somebody_who_is_gone_is_given_up(office: Office) -> N
     assert await office.notices.unsent() == ()
 
 
+@EITHER_DATABASE
 async def test_without_a_review_channel_a_case_waits_for_one_and_a_deleted_message_comes_back(office: Office) -> None:
     await office.case()
     decided = await office.case()
