@@ -433,3 +433,20 @@ async def test_a_lost_picture_keeps_no_other_from_being_hidden(scene: Scene) -> 
     assert await scene.delivery.show(job.id) is Outcome.SHOWN
     assert scene.stand_in.edits[-1].files == {}
     assert await scene.queue.unshown() == ()
+
+
+async def test_a_picture_that_is_removed_while_it_is_being_shown_does_not_stay(scene: Scene) -> None:
+    job = await rendered(scene)
+    scene.stand_in.gate.clear()
+    showing = asyncio.create_task(scene.delivery.show(job.id))
+    await scene.stand_in.until(lambda: len(scene.stand_in.attempts) == 1)
+    async with scene.database.write() as connection:
+        await set_showing(connection, job.id, 0, Showing.REMOVED)
+    scene.stand_in.gate.set()
+    assert await showing is Outcome.SHOWN
+    assert list(scene.stand_in.edits[-1].files) == ["0.png", "1.png"]
+
+    assert await scene.queue.unshown() == (job.id,)
+    assert await scene.delivery.show(job.id) is Outcome.SHOWN
+    assert list(scene.stand_in.edits[-1].files) == ["1.png"]
+    assert await scene.queue.unshown() == ()
