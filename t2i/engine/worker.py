@@ -49,7 +49,7 @@ ROWS_PER_TICK = {"cpu": 16, "cuda": 64, "mps": 16}
 """By kind of device. Two requests of four guided pictures make 16 rows."""
 
 NICENESS = 5
-"""So that whoever waits for an answer of the parent, which takes little, gets it while the processors are all in use."""
+"""So that whoever waits for an answer of the parent gets it while the processors are all in use."""
 
 PR_SET_PDEATHSIG = 1
 
