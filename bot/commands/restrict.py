@@ -28,6 +28,7 @@ class Restrict(commands.Cog):
     @app_commands.command()
     @app_commands.guild_install()
     @app_commands.guild_only()
+    @app_commands.default_permissions(manage_messages=True)
     @app_commands.describe(
         user="Who may not draw here",
         reason="What they are told when they try",
@@ -54,6 +55,7 @@ class Restrict(commands.Cog):
     @app_commands.command()
     @app_commands.guild_install()
     @app_commands.guild_only()
+    @app_commands.default_permissions(manage_messages=True)
     @app_commands.describe(user="Who may draw here again")
     async def unrestrict(self, interaction: discord.Interaction, user: discord.User) -> None:
         """Let somebody draw here again (moderators)."""

@@ -32,6 +32,7 @@ LISTED = 10
 
 @app_commands.guild_install()
 @app_commands.guild_only()
+@app_commands.default_permissions(manage_messages=True)
 class Review(commands.GroupCog, group_name=COMMAND):
     """What waits for a moderator's decision."""
 

@@ -142,7 +142,7 @@ async def _children(connection: AsyncConnection, case: Case) -> tuple[Job, ...]:
 async def _told(connection: AsyncConnection, case_id: int) -> tuple[Report, ...]:
     theirs = select(_reports).where(_reports.c.case_id == case_id).order_by(_reports.c.reported_at)
     rows = (await connection.execute(theirs)).all()
-    known = await records(connection, [row.user_id for row in rows])
+    known = await records(connection, [row.user_id for row in rows], but=case_id)
     return tuple(Report(row.user_id, row.reason, known[row.user_id]) for row in rows)
 
 

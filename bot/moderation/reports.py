@@ -88,13 +88,13 @@ class Reports:
             return Reported(case_id, reporters, hidden)
 
 
-async def records(connection: AsyncConnection, user_ids: Collection[int]) -> dict[int, Record]:
-    """Of each of these people, from every server's decisions."""
+async def records(connection: AsyncConnection, user_ids: Collection[int], *, but: int) -> dict[int, Record]:
+    """Of each of these people, from the decisions of every server about all cases but one."""
     unfounded = func.sum(case((_cases.c.decision == Decision.APPROVE, 1), else_=0))
     statement = (
         select(_reports.c.user_id, func.count().label("decided"), unfounded.label("unfounded"))
         .join(_cases, _cases.c.id == _reports.c.case_id)
-        .where(_reports.c.user_id.in_(user_ids), _cases.c.state == CaseState.DECIDED)
+        .where(_reports.c.user_id.in_(user_ids), _cases.c.state == CaseState.DECIDED, _cases.c.id != but)
         .group_by(_reports.c.user_id)
     )
     found = {row.user_id: Record(row.decided, row.unfounded) for row in await connection.execute(statement)}

@@ -145,14 +145,16 @@ class Review:
             await pictures.show(connection, case, verdict.decision)
         if verdict.decision.removes:
             await self._restrict(connection, case, verdict)
-            await notices.owe(connection, case.user_id, _why(case, verdict), case_id=case.id)
+            why = _why(case, verdict, await _what(connection, case))
+            await notices.owe(connection, case.user_id, why, case_id=case.id)
         return True
 
     async def _follow_appeal(self, connection: AsyncConnection, case: Case, appealed: Case, verdict: Verdict) -> None:
+        sentence = f"A moderator has looked again at {await _what(connection, appealed)}"
         if verdict.decision.removes:
-            sentence = f"A moderator has looked at {_what(appealed)} again, and the decision stays."
+            sentence += ", and the decision stays."
         else:
-            sentence = f"A moderator has looked at {_what(appealed)} again and taken the decision back."
+            sentence += " and taken the decision back."
             if appealed.kind is CaseKind.PROMPT:
                 sentence += " You may ask for it once more."
             else:
@@ -242,11 +244,9 @@ async def _follow_prompt(connection: AsyncConnection, case: Case, verdict: Verdi
     return await queue.refuse(connection, case.job_id, _with_note("A moderator refused this prompt.", verdict.note))
 
 
-def _why(case: Case, verdict: Verdict) -> str:
-    sentence = f"A moderator removed {_what(case)}."
-    if case.kind is CaseKind.PROMPT:
-        sentence = f"A moderator refused {_what(case)}."
-    told = [_with_note(sentence, verdict.note)]
+def _why(case: Case, verdict: Verdict, what: str) -> str:
+    deed = "refused" if case.kind is CaseKind.PROMPT else "removed"
+    told = [_with_note(f"A moderator {deed} {what}.", verdict.note)]
     if verdict.decision is Decision.TIME_OUT and verdict.until is not None:
         told.append(f"You may not draw in that server until <t:{int(verdict.until.timestamp())}:f>.")
     elif verdict.decision is Decision.BAN:
@@ -255,11 +255,17 @@ def _why(case: Case, verdict: Verdict) -> str:
     return "\n".join(told)
 
 
-def _what(case: Case) -> str:
+async def _what(connection: AsyncConnection, case: Case) -> str:
+    """What the case is about, with a link to its message while that is known."""
+    where = select(_jobs.c.channel_id, _jobs.c.message_id).where(_jobs.c.id == case.job_id)
+    job = (await connection.execute(where)).one_or_none()
+    name = f"job {case.job_id}"
+    if job is not None and job.message_id is not None:
+        name = f"[{name}](https://discord.com/channels/{case.guild_id}/{job.channel_id}/{job.message_id})"
     if case.kind is CaseKind.PROMPT:
-        return f"a prompt of yours (job {case.job_id})"
+        return f"the prompt of your {name}"
     which = "the pictures" if case.index is None else f"picture {case.index + 1}"
-    return f"{which} of your job {case.job_id}"
+    return f"{which} of your {name}"
 
 
 def _with_note(sentence: str, note: str) -> str:

@@ -129,7 +129,9 @@ async def test_nobody_reports_twice_and_what_moderators_approved_is_not_hidden_b
     assert not any(reported.hidden for reported in later)
     assert await court.showing(job_id) == [PLAIN]
     records = (await court.docket.look(case_id)).reports
-    assert [report.record for report in records] == [Record(decided=1, unfounded=1)]
+    assert [report.record for report in records] == [Record()]
+    other = await court.reports.report(await court.drawn(1), 0, 10, "bad")
+    assert (await court.docket.look(other.case_id)).reports[0].record == Record(decided=1, unfounded=1)
 
 
 async def test_in_direct_messages_there_is_nobody_to_report_to(court: Court) -> None:
