@@ -62,6 +62,8 @@ class Review(commands.GroupCog, group_name=COMMAND):
                     await self._open(interaction, file)
                 case CaseVerb.LOOK:
                     await self._look(interaction, file)
+                case CaseVerb.TAKE_BACK:
+                    await interaction.response.send_modal(view.take_back_form(file.case))
                 case _:
                     await self._press(interaction, file, Decision(press.verb))
         except Exception as error:
@@ -74,6 +76,12 @@ class Review(commands.GroupCog, group_name=COMMAND):
                 form, fields = filled
                 file = await self._file(interaction, int(form[2]))
                 await self._decide(interaction, file, Decision(form[1]), fields)
+            elif filled := submitted(interaction, r"take-back:(\d{1,18})"):
+                form, fields = filled
+                file = await self._file(interaction, int(form[1]))
+                await interaction.response.defer()
+                await self._bot.casework.review.take_back(file.case.id, interaction.user.id, fields["note"])
+                await self._tell(interaction, file)
         except Exception as error:
             await report(interaction, error)
 
@@ -115,6 +123,10 @@ class Review(commands.GroupCog, group_name=COMMAND):
         await interaction.response.defer()
         await self._require_above(interaction, file, decision)
         await self._bot.casework.review.decide(file.case.id, verdict)
+        await self._tell(interaction, file)
+
+    async def _tell(self, interaction: discord.Interaction, file: CaseFile) -> None:
+        """Of what was decided, without waiting for the next look at what is to be told."""
         self._bot.casework.wake()
         if file.case.job_id is not None:
             self._bot.jobs.reconsider(file.case.job_id)

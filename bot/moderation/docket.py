@@ -45,6 +45,8 @@ class CaseFile:
     """Oldest first."""
     appealed: Case | None
     """The case that an appeal is about."""
+    appeal: Case | None
+    """The appeal against what was decided, or a moderator's second look at it."""
 
 
 class Docket:
@@ -65,6 +67,7 @@ class Docket:
                 images=await _pictures(connection, case),
                 reports=await _told(connection, case.appeal_of or case.id),
                 appealed=appealed,
+                appeal=await _appeal(connection, case_id),
             )
 
     async def open_of(self, guild_id: int, *, limit: int) -> tuple[tuple[Case, ...], int]:
@@ -129,6 +132,11 @@ async def _job(connection: AsyncConnection, job_id: int | None) -> Job | None:
         return None
     row = (await connection.execute(select(_jobs).where(_jobs.c.id == job_id))).one_or_none()
     return None if row is None else job_of(row)
+
+
+async def _appeal(connection: AsyncConnection, case_id: int) -> Case | None:
+    row = (await connection.execute(select(_cases).where(_cases.c.appeal_of == case_id))).one_or_none()
+    return None if row is None else cases.case_of(row)
 
 
 async def _children(connection: AsyncConnection, case: Case) -> tuple[Job, ...]:

@@ -88,17 +88,24 @@ class Review:
         async with self._database.write() as connection:
             await connection.execute(select(_cases.c.id).where(_cases.c.id == case_id).with_for_update())
             case = await _appealable(connection, case_id, user_id)
-            return await cases.open_case(
-                connection,
-                CaseKind.APPEAL,
-                guild_id=case.guild_id,
-                user_id=user_id,
-                reason=reason,
-                job_id=case.job_id,
-                index=case.index,
-                score=case.score,
-                appeal_of=case_id,
-            )
+            return await _open_appeal(connection, case, reason)
+
+    async def take_back(self, case_id: int, by: int, note: str) -> None:
+        """A moderator looks at a decision again unasked: kept as an appeal that is granted at once.
+
+        Raises NotAllowed or AppealRefused.
+        """
+        async with self._database.write() as connection:
+            await connection.execute(select(_cases.c.id).where(_cases.c.id == case_id).with_for_update())
+            case = await cases.get_case(connection, case_id)
+            _require_other(case, by)
+            await _require_standing(connection, case)
+            verdict = Verdict(Decision.APPROVE, by, note)
+            appeal_id = await _open_appeal(connection, case, "A moderator looked at it again.")
+            await _settle(connection, appeal_id, verdict)
+            appeal = await cases.get_case(connection, appeal_id)
+            await self._follow_appeal(connection, appeal, case, verdict)
+            await self._record(connection, appeal, verdict)
 
     async def require_appealable(self, case_id: int, user_id: int) -> None:
         """Raises AppealRefused where an appeal would be refused."""
@@ -150,6 +157,7 @@ class Review:
         return True
 
     async def _follow_appeal(self, connection: AsyncConnection, case: Case, appealed: Case, verdict: Verdict) -> None:
+        await cases.changed(connection, appealed.id)
         sentence = f"A moderator has looked again at {await _what(connection, appealed)}"
         if verdict.decision.removes:
             sentence += ", and the decision stays."
@@ -198,8 +206,7 @@ def require_open(case: Case, appealed: Case | None, verdict: Verdict) -> None:
     """Raises CaseDecided, or NotAllowed where that person may not decide so."""
     if case.state is not CaseState.OPEN:
         raise CaseDecided(told_of(case))
-    if case.user_id == verdict.by:
-        raise NotAllowed("This is about yourself, so another moderator has to decide it.")
+    _require_other(case, verdict.by)
     if verdict.decision not in choices(case):
         raise NotAllowed("That cannot be decided about this case.")
     if appealed is not None and verdict.decision.removes and appealed.decided_by == verdict.by and not verdict.owner:
@@ -210,13 +217,38 @@ async def _appealable(connection: AsyncConnection, case_id: int, user_id: int) -
     case = await cases.get_case(connection, case_id)
     if case.user_id != user_id:
         raise AppealRefused("Only whoever it was decided about can appeal.")
-    if case.decision is None or not case.decision.removes or case.kind is CaseKind.APPEAL:
-        raise AppealRefused("There is nothing to appeal against.")
-    if case.decided_at is not None and datetime.now(UTC) > case.decided_at + APPEAL_WINDOW:
-        raise AppealRefused(f"An appeal is possible for {APPEAL_WINDOW.days} days after the decision.")
-    if await connection.scalar(select(_cases.c.id).where(_cases.c.appeal_of == case_id)) is not None:
-        raise AppealRefused("You have appealed already, and one decision is looked at again once.")
+    await _require_standing(connection, case)
     return case
+
+
+async def _require_standing(connection: AsyncConnection, case: Case) -> None:
+    """Raises AppealRefused unless it can still be looked at again."""
+    if case.decision is None or not case.decision.removes or case.kind is CaseKind.APPEAL:
+        raise AppealRefused("There is no decision that could be looked at again.")
+    if case.decided_at is not None and datetime.now(UTC) > case.decided_at + APPEAL_WINDOW:
+        raise AppealRefused(f"A decision can be looked at again for {APPEAL_WINDOW.days} days.")
+    if await connection.scalar(select(_cases.c.id).where(_cases.c.appeal_of == case.id)) is not None:
+        raise AppealRefused("One decision is looked at again once, and that was asked for already.")
+
+
+def _require_other(case: Case, by: int) -> None:
+    if case.user_id == by:
+        raise NotAllowed("This is about yourself, so another moderator has to decide it.")
+
+
+async def _open_appeal(connection: AsyncConnection, case: Case, reason: str) -> int:
+    await cases.changed(connection, case.id)
+    return await cases.open_case(
+        connection,
+        CaseKind.APPEAL,
+        guild_id=case.guild_id,
+        user_id=case.user_id,
+        reason=reason,
+        job_id=case.job_id,
+        index=case.index,
+        score=case.score,
+        appeal_of=case.id,
+    )
 
 
 async def _settle(connection: AsyncConnection, case_id: int, verdict: Verdict) -> bool:

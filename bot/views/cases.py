@@ -72,6 +72,8 @@ class CaseVerb(StrEnum):
     """Show the whole case, to somebody who looks at a list."""
     LOOK = "look"
     """Show the pictures as they are."""
+    TAKE_BACK = "take-back"
+    """Look again at what was decided, unasked."""
     APPROVE = Decision.APPROVE
     SPOILER = Decision.SPOILER
     REMOVE = Decision.REMOVE
@@ -114,7 +116,8 @@ def render(file: CaseFile, originals: Sequence[bytes] = ()) -> Rendered:
     body: ui.Container[ui.LayoutView] = ui.Container(accent_colour=_colour(case))
     body.add_item(ui.TextDisplay(_heading(file)))
     if file.job is not None:
-        body.add_item(ui.TextDisplay(_prompts(file.job, 900 if file.reports else 1500)))
+        room = 300 if case.state is not CaseState.OPEN else 900 if file.reports else 1500
+        body.add_item(ui.TextDisplay(_prompts(file.job, room)))
     if file.reports:
         body.add_item(ui.TextDisplay(_reports(file.reports)))
     files: list[discord.File] = []
@@ -125,6 +128,11 @@ def render(file: CaseFile, originals: Sequence[bytes] = ()) -> Rendered:
         _add_buttons(body, case, look=bool(files))
     else:
         body.add_item(ui.TextDisplay(_outcome(case)))
+        if file.appeal is not None:
+            body.add_item(ui.TextDisplay(_looked_again(file.appeal)))
+        elif case.decision is not None and case.decision.removes and case.kind is not CaseKind.APPEAL:
+            button = CaseButton(CasePress(CaseVerb.TAKE_BACK, case.id), label="Take back")
+            body.add_item(ui.ActionRow(button))
     return Rendered(_view(body), files)
 
 
@@ -156,14 +164,23 @@ def listed(cases: Sequence[Case], count: int) -> ui.LayoutView:
 
 def note_form(case: Case, decision: Decision) -> ui.Modal:
     """Asks why, and for a time-out how long."""
-    form = ui.Modal(title=f"{label(case, decision)}: case {case.id}", custom_id=f"verdict:{decision}:{case.id}")
+    form = _form(f"{label(case, decision)}: case {case.id}", f"verdict:{decision}:{case.id}")
+    if decision is Decision.TIME_OUT:
+        span: ui.TextInput[Any] = ui.TextInput(custom_id="span", default="1 day", max_length=20)
+        form.add_item(ui.Label(text="How long", description="Such as 2 h, 3 days or 1 week.", component=span))
+    return form
+
+
+def take_back_form(case: Case) -> ui.Modal:
+    return _form(f"Take back: case {case.id}", f"take-back:{case.id}")
+
+
+def _form(title: str, custom_id: str) -> ui.Modal:
+    form = ui.Modal(title=title, custom_id=custom_id)
     note: ui.TextInput[Any] = ui.TextInput(
         custom_id="note", style=discord.TextStyle.paragraph, max_length=300, required=False
     )
     form.add_item(ui.Label(text="Why", description="The author reads this.", component=note))
-    if decision is Decision.TIME_OUT:
-        span: ui.TextInput[Any] = ui.TextInput(custom_id="span", default="1 day", max_length=20)
-        form.add_item(ui.Label(text="How long", description="Such as 2 h, 3 days or 1 week.", component=span))
     return form
 
 
@@ -250,6 +267,10 @@ def _outcome(case: Case) -> str:
     when = discord.utils.format_dt(case.decided_at, "f")
     note = f"\n> {_cut(case.note, 300)}" if case.note else ""
     return f"**{decided}** by <@{case.decided_by}> · {when}{note}"
+
+
+def _looked_again(appeal: Case) -> str:
+    return f"-# looked at again in case {appeal.id}" if appeal.state is CaseState.OPEN else _outcome(appeal)
 
 
 def _colour(case: Case) -> int:

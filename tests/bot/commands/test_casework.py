@@ -139,7 +139,7 @@ async def test_a_case_is_posted_once_though_the_bot_dies_before_it_knows(office:
 
     message = office.posted()
     assert "Removed" in str(message.components)
-    assert "case:" not in str(message.components)
+    assert "case:remove" not in str(message.components)
     assert message.attachments == []
 
 

@@ -187,7 +187,7 @@ async def test_a_removal_is_told_remembered_and_taken_back_by_an_appeal(court: C
     with pytest.raises(AppealRefused, match="Only whoever"):
         await court.review.appeal(case_id, 10, "please")
     appeal = await court.review.appeal(case_id, AUTHOR, "it is an apple")
-    with pytest.raises(AppealRefused, match="appealed already"):
+    with pytest.raises(AppealRefused, match="asked for already"):
         await court.review.appeal(case_id, AUTHOR, "please")
     assert (await court.docket.look(appeal)).appealed == await court_case(court, case_id)
 
@@ -200,7 +200,7 @@ async def test_a_removal_is_told_remembered_and_taken_back_by_an_appeal(court: C
     await court.restrictions.require_none(GUILD, AUTHOR)
     assert (await court.told())[-1].endswith("taken the decision back: sorry")
     assert await court.acts() == ["user.restrict", "case.decide", "user.unrestrict", "case.decide"]
-    with pytest.raises(AppealRefused, match="nothing to appeal"):
+    with pytest.raises(AppealRefused, match="no decision that could"):
         await court.review.appeal(appeal, AUTHOR, "again")
 
 
@@ -256,6 +256,29 @@ async def test_an_appeal_shows_what_was_never_seen(
     await court.review.decide(await court.review.appeal(case_id, AUTHOR, "please"), Verdict(decision, OTHER_MOD))
 
     assert await court.showing(job_id) == [shown]
+
+
+@EITHER_DATABASE
+async def test_a_moderator_takes_a_decision_back_unasked_but_not_about_themselves(court: Court) -> None:
+    job_id, case_id = await court.held()
+    await court.review.decide(case_id, Verdict(Decision.BAN, MOD, "no"))
+    with pytest.raises(NotAllowed, match="about yourself"):
+        await court.review.take_back(case_id, AUTHOR, "me")
+
+    outcomes = await asyncio.gather(
+        *(court.review.take_back(case_id, by, "a mistake") for by in (MOD, OTHER_MOD)), return_exceptions=True
+    )
+
+    assert sorted(type(outcome) for outcome in outcomes if outcome) == [AppealRefused]
+    assert await court.showing(job_id) == [PLAIN]
+    await court.restrictions.require_none(GUILD, AUTHOR)
+    file = await court.docket.look(case_id)
+    assert file.appeal is not None
+    assert (file.case.decision, file.appeal.decision) == (Decision.BAN, Decision.APPROVE)
+    assert (await court.told())[-1].endswith("taken the decision back: a mistake")
+    assert (await court.acts())[-2:] == ["user.unrestrict", "case.decide"]
+    with pytest.raises(AppealRefused, match="asked for already"):
+        await court.review.appeal(case_id, AUTHOR, "please")
 
 
 async def test_an_upheld_appeal_stays_and_the_author_hears_it(court: Court) -> None:

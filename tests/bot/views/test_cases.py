@@ -52,7 +52,9 @@ NASTY = st.text(alphabet="|*_`\\@#<>[]()~ \n\u200bévery", min_size=0, max_size=
 def file(case: Case = CASE, **changes: Any) -> CaseFile:
     report = Report(7, "too dark", Record(decided=5, unfounded=2))
     images = done().images[1:2]
-    whole = CaseFile(case=case, job=job(), parent=None, children=(), images=images, reports=(report,), appealed=None)
+    whole = CaseFile(
+        case=case, job=job(), parent=None, children=(), images=images, reports=(report,), appealed=None, appeal=None
+    )
     return replace(whole, **changes)
 
 
@@ -86,8 +88,16 @@ async def test_a_decided_case_says_who_decided_and_shows_neither_picture_nor_but
     text, labels = told(file(replace(DECIDED, note="no")), (picture(),))
 
     assert "Removed** by <@50> · <t:1777640400:f>\n> no" in text
-    assert labels == []
+    assert labels == ["Take back"]
     assert cases.render(file(DECIDED), (picture(),)).files == []
+
+
+async def test_a_second_look_is_told_where_the_first_decision_stands() -> None:
+    appeal = replace(CASE, id=13, kind=CaseKind.APPEAL, appeal_of=12)
+    open_appeal, taken_back = appeal, replace(DECIDED, kind=CaseKind.APPEAL, decision=Decision.APPROVE, decided_by=51)
+
+    assert told(file(DECIDED, appeal=open_appeal)) == (told(file(DECIDED))[0] + "\n-# looked at again in case 13", [])
+    assert "Taken back** by <@51>" in told(file(DECIDED, appeal=taken_back))[0]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +126,7 @@ async def test_discord_takes_it_whatever_people_wrote(
         children=tuple(job(id=2**60, guild_id=2**63, channel_id=2**63, message_id=2**63) for _ in range(5)),
         reports=reports,
         appealed=replace(DECIDED, note=note),
+        appeal=replace(DECIDED, note=note),
     )
 
     text, _ = told(whole)
