@@ -213,3 +213,29 @@ async def test_a_picture_is_reported_from_the_menu_of_its_message(bench: Bench) 
         said_by_bob = await bob.act("message", channel_id=result.message["channel_id"], content="mine")
         chosen = await alice.act("menu", message_id=said_by_bob["message_id"], command="Report picture")
         await fills(alice, chosen["interaction_id"])
+
+
+async def test_without_the_review_channel_cases_are_decided_from_the_list(bench: Bench) -> None:
+    alice, bob, mod = bench.studio.alice, bench.studio.bob, bench.studio.mod
+    await bench.studio.admin.types("moderation", "channel")
+    result = await bench.drawn(bob, images=1)
+    await answered(alice, await fills(alice, await alice.clicks(result.message, "Report"), reason="from the list"))
+    listed = await mod.types("review", "list")
+    newest = [component for component in walk(listed) if component.get("label") == "Open"][-1]
+    opened = await mod.act("component", message_id=listed["id"], custom_id=newest["custom_id"])
+    assert "from the list" in await answered(mod, opened["interaction_id"])
+    (card,) = latest(mod, "from the list")
+    assert is_private(card)
+
+    looked = await answered(mod, await mod.clicks(card, "Look"))
+    (shown,) = (item for message in latest(mod, looked) for part in walk(message) for item in part.get("items", []))
+    assert shown["spoiler"]
+    assert await mod.presses(card, "Spoiler") is None
+
+    await mod.until(lambda: next((m for m in latest(mod, "Put behind a spoiler") if m["id"] == card["id"]), None))
+
+    def is_covered() -> bool:
+        mine = (m for op, m in reversed(bob.seen) if op.startswith("message_") and m["id"] == result.message["id"])
+        return [item["spoiler"] for item in Settled(next(mine), []).pictures] == [True]
+
+    await bob.until(is_covered)
