@@ -82,8 +82,7 @@ class Privacy:
         """What the commit has made pointless or orphaned."""
         self._abandon(erased.unfinished)
         self._deletions.wake()
-        for sha256 in erased.files:
-            await asyncio.to_thread(self._images.delete, sha256)
+        await asyncio.to_thread(self._images.delete, *erased.files)
 
 
 async def _forget(connection: AsyncConnection, user_id: int) -> None:

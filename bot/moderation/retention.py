@@ -85,8 +85,7 @@ class Retention:
             async with self._database.write() as connection:
                 ids = (await connection.scalars(batch)).all()
                 erased = await erase_jobs(connection, self._database, _jobs.c.id.in_(ids), messages=False)
-            for sha256 in erased.files:
-                await asyncio.to_thread(self._images.delete, sha256)
+            await asyncio.to_thread(self._images.delete, *erased.files)
         if ids:
             log.info("%d jobs were kept long enough and are deleted.", len(ids))
         return len(ids) == BATCH
@@ -109,8 +108,7 @@ class Retention:
                     await connection.execute(emptied)
                 files = {name for row in rows for name in (row.sha256, row.latents_sha256)}
                 unused = files - await used_files(connection, files)
-            for sha256 in unused:
-                await asyncio.to_thread(self._images.delete, sha256)
+            await asyncio.to_thread(self._images.delete, *unused)
         return len(rows) == BATCH
 
 

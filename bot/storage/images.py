@@ -66,8 +66,9 @@ class ImageStore:
         except OSError:
             return 0
 
-    def delete(self, sha256: str) -> None:
-        self._path(sha256).unlink(missing_ok=True)
+    def delete(self, *names: str) -> None:
+        for sha256 in names:
+            self._path(sha256).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """The SHA-256 of every file there is, by its name."""

@@ -184,7 +184,7 @@ async def test_a_kill_before_the_files_went_leaves_them_to_the_next_start(
 ) -> None:
     await house.draws()
 
-    def killed(sha256: str) -> None:
+    def killed(*names: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
