@@ -20,9 +20,8 @@ ANSWERED = 20
 class Together(Generic[Asked, Answer]):
     """Calls `work` with everything that was asked while it was under way before; it never overlaps itself.
 
-    `work` answers each in order, by a result or by the exception that its asker gets; whoever went before it began is left
-    out. What it raises itself, all get;
-    but for one row that the database refuses, which harms nobody else.
+    `work` answers each in order, by a result or by the exception that its asker gets; whoever went before it began is
+    left out. What it raises itself, all get; but for one row that the database refuses, which harms nobody else.
     """
 
     def __init__(self, work: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer | Exception]]]) -> None:
