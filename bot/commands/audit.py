@@ -13,6 +13,7 @@ from discord.ext import commands
 from bot.commands.catalogue import MAX_CHOICES
 from bot.commands.managing import Managing
 from bot.errors import NotAllowed, TooLarge
+from bot.jobs.closures import EVERYWHERE
 from bot.moderation.audit_log import Wanted
 from bot.views import audit as audit_view
 
@@ -39,6 +40,7 @@ class Audit(commands.GroupCog, group_name=COMMAND):
         act="What was done, such as queue.close, or all of an area, such as queue",
         person="Who did it, or whom it was done to",
         days="How many days back",
+        everywhere="What concerns all servers; for the owner of the bot",
     )
     async def search(
         self,
@@ -46,9 +48,10 @@ class Audit(commands.GroupCog, group_name=COMMAND):
         act: str | None = None,
         person: discord.User | None = None,
         days: Days | None = None,
+        everywhere: bool = False,
     ) -> None:
         """Show the newest entries (needs Manage Server)."""
-        guild_id = await self._managing.require(interaction, COMMAND)
+        guild_id = await self._whose(interaction, everywhere)
         entries, count = await self._log.search(_wanted(guild_id, act, person, days), limit=audit_view.SHOWN)
         await interaction.response.send_message(view=audit_view.render(entries, count), ephemeral=True)
 
@@ -57,6 +60,7 @@ class Audit(commands.GroupCog, group_name=COMMAND):
         act="What was done, such as queue.close, or all of an area, such as queue",
         person="Who did it, or whom it was done to",
         days="How many days back",
+        everywhere="What concerns all servers; for the owner of the bot",
     )
     async def export(
         self,
@@ -64,9 +68,10 @@ class Audit(commands.GroupCog, group_name=COMMAND):
         act: str | None = None,
         person: discord.User | None = None,
         days: Days | None = None,
+        everywhere: bool = False,
     ) -> None:
         """Get the entries as a CSV file (needs Manage Server)."""
-        guild_id = await self._managing.require(interaction, COMMAND)
+        guild_id = await self._whose(interaction, everywhere)
         await interaction.response.defer(ephemeral=True, thinking=True)
         content = await self._log.export(_wanted(guild_id, act, person, days))
         if len(content) > interaction.filesize_limit:
@@ -92,6 +97,15 @@ class Audit(commands.GroupCog, group_name=COMMAND):
             return []
         acts = [act for act in await self._log.acts(guild_id) if typed.casefold() in act]
         return [app_commands.Choice(name=act, value=act) for act in acts[:MAX_CHOICES]]
+
+    async def _whose(self, interaction: discord.Interaction, everywhere: bool) -> int:
+        """The server whose entries are meant, or EVERYWHERE."""
+        guild_id = await self._managing.require(interaction, COMMAND)
+        if not everywhere:
+            return guild_id
+        if not await self._managing.is_owner(interaction):
+            raise NotAllowed("Only the owner of the bot sees what concerns all servers.")
+        return EVERYWHERE
 
 
 def _wanted(guild_id: int, act: str | None, person: discord.User | None, days: int | None) -> Wanted:

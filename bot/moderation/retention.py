@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 HOUR = 3600.0
 """Seconds between two looks."""
-BATCH = 500
+BATCH = 100
 """Jobs or pictures that go in one transaction, so that nobody waits long for it."""
 LEDGER = timedelta(days=31)
 """How long it is kept who used how much GPU time, and what people were told in direct messages."""

@@ -91,6 +91,11 @@ async def test_the_log_is_handed_out_as_a_file_and_says_that_it_is_whole(studio:
     assert all(line.endswith(f",{studio.mod.id}") for line in sheet[-2:])
     assert ",queue.close,queue,," in sheet[-2]
 
+    await admin.types("queue", "resume", everywhere=True)
+    everywhere = text_of(await admin.types("audit", "search", everywhere=True, days=1))
+    assert f"<@{admin.id}> · **queue.open** · queue" in everywhere
+    assert f"<@{studio.mod.id}>" not in everywhere
+
     checked = await becomes(admin, await admin.types("audit", "verify"), "Every entry fits")
     newest = checked.split("`")[1]
     again = await becomes(admin, await admin.types("audit", "verify", hash=newest), "Every entry fits")
