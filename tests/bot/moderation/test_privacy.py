@@ -203,6 +203,10 @@ async def test_a_purge_takes_one_persons_pictures_of_one_server(house: House) ->
     await house.draws(picture=b"1")
     elsewhere = await house.draws(picture=b"2", guild_id=OTHER_GUILD)
     others = await house.draws(BOB, picture=b"3")
+    async with house.database.write() as connection:
+        reported = {"guild_id": GUILD, "user_id": ALICE, "reason": "spam"}
+        await cases.open_case(connection, CaseKind.REPORT, **reported, job_id=1)
+        await connection.execute(update(tables.cases).values(shown_at=datetime.now(UTC)))
 
     assert await house.privacy.purge(GUILD, ALICE, by=MOD) == 1
 
@@ -211,6 +215,9 @@ async def test_a_purge_takes_one_persons_pictures_of_one_server(house: House) ->
     assert [(entry.act, entry.actor_id, entry.subject_id, entry.after) for entry in entries] == [
         ("user.purge", MOD, ALICE, '{"jobs": 1}')
     ]
+    (case,) = await house.rows(tables.cases)
+    assert (case["state"], case["user_id"], case["reason"]) == (CaseState.VOID, ALICE, "spam")
+    assert case["shown_at"] is None  # its message is to show neither prompt nor picture any more
 
 
 async def test_messages_go_when_discord_lets_them_and_are_forgotten_when_it_never_will(house: House) -> None:
