@@ -5,7 +5,7 @@
     select Balanced, Fast           options of the newest select menu that offers them
     fill Reason: too dark           the form that is open; fields by label or custom id
     menu Report picture             the bot's command of that name in the menu of the newest message with a picture
-    see waits for a moderator       nothing but wait until the channel has a message with these words
+    see waits for a moderator       nothing but wait until the channel has a message with these words, or such a button
     say hello                       a plain message
     as bob                          go on as somebody else
     in #gallery                     go on in another channel, or in direct messages with the bot by its name

@@ -12,11 +12,15 @@ from bot.sandbox.components import walk
 from bot.sandbox.errors import SandboxRefusal
 from bot.sandbox.interactions import Callback
 from bot.sandbox.model import Json
-from bot.sandbox.reading import fields, media, settled, text
+from bot.sandbox.reading import controls, fields, media, settled, text
 
 CONNECT_SECONDS = 60.0
 
 _T = TypeVar("_T")
+
+
+def _shows(message: Json, words: str) -> bool:
+    return words in text(message) or any(control["label"] == words for control in controls(message))
 
 
 def now() -> float:
@@ -88,11 +92,11 @@ class View:
         raise SandboxRefusal(otherwise)
 
     async def says(self, words: str, channel: str) -> Json:
-        """Until the channel of that name has a message with these words; the newest of them."""
+        """Until the channel of that name has a message with these words, or such a button; the newest of them."""
 
         def found() -> Json | None:
             channel_id = self._channels.get(channel)
-            there = (m for m in self._messages.values() if m["channel_id"] == channel_id and words in text(m))
+            there = (m for m in self._messages.values() if m["channel_id"] == channel_id and _shows(m, words))
             return max(there, key=lambda message: int(message["id"]), default=None)
 
         return await self._until(found)
