@@ -171,7 +171,8 @@ function render() {
 function renderWelcome() {
   const { channel } = store;
   // Commands outlive the connection, but nobody would answer them.
-  const offers = entries(store.botOnline ? store.usableCommands : [])
+  const open = (store.botOnline ? store.usableCommands : []).filter(forEverybody);
+  const offers = entries(open)
     .filter(({ subcommand }) => !subcommand)
     .sort(asksForTextFirst);
   morphChildren(element("welcome"), [
@@ -186,6 +187,7 @@ function renderWelcome() {
   ]);
 }
 
+const forEverybody = ({ default_member_permissions: permissions }) => permissions == null;
 const asksForText = ({ options }) => Number(options[0]?.required ?? false);
 const asksForTextFirst = (a, b) => asksForText(b) - asksForText(a);
 

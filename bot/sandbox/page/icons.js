@@ -36,6 +36,10 @@ const ICONS = {
   refresh: "M20 5v5h-5M19.6 10A8 8 0 1 0 20 14",
   trash: "M4 6.5h16M9 6.5v-3h6v3M6 6.5l1 14h10l1-14M10 10.5v6M14 10.5v6",
   plus: "M12 5v14M5 12h14",
+  flag: "M5 21V4M5 4.5h13l-3 4.5 3 4.5H5",
+  search: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13ZM15.3 15.3 20.5 20.5",
+  pencil: "M4 20l1-4.5L16 4.5l3.5 3.5-11 11ZM14 6.5l3.5 3.5",
+  question: "M8.5 9a3.5 3.5 0 1 1 5 3.2c-1 .5-1.5 1.2-1.5 2.3M12 18.2v.4",
   swap: "M7 4 3 8l4 4M3 8h14M17 12l4 4-4 4M21 16H7",
 };
 
@@ -50,6 +54,10 @@ const EMOJI = {
   "✅": "check",
   "⚠": "warning",
   "🕓": "clock",
+  "🚩": "flag",
+  "🔎": "search",
+  "✏": "pencil",
+  "❔": "question",
 };
 
 /** Matches one of the emoji that `emojiIcon` draws. */
