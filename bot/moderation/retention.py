@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from bot.jobs.erasing import erase_jobs
-from bot.jobs.model import JobState, Showing
+from bot.jobs.model import JobKind, JobState, Showing
 from bot.jobs.rows import in_state, used_files
 from bot.moderation.cases import APPEAL_WINDOW, CaseState
 from bot.moderation.privacy import FORGOTTEN
@@ -113,9 +113,10 @@ class Retention:
 
 
 def _disputed(now: datetime) -> ColumnElement[bool]:
-    """A case about the job is open, or was decided so lately that somebody may appeal."""
+    """A case about the job, or the one it is an upscale of, is open or decided so lately that it can be appealed."""
     fresh = (_cases.c.state == CaseState.OPEN) | (_cases.c.decided_at > now - APPEAL_WINDOW)
-    return select(_cases.c.id).where(_cases.c.job_id == _jobs.c.id, fresh).exists()
+    upscaled = (_jobs.c.kind == JobKind.UPSCALE) & (_cases.c.job_id == _jobs.c.parent_id)
+    return select(_cases.c.id).where((_cases.c.job_id == _jobs.c.id) | upscaled, fresh).exists()
 
 
 async def _end_ledgers(connection: AsyncConnection, now: datetime) -> None:

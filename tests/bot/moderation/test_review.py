@@ -20,6 +20,7 @@ from bot.moderation.docket import Docket
 from bot.moderation.notices import Notices
 from bot.moderation.reports import Record, Reports
 from bot.moderation.restrictions import Restrictions
+from bot.moderation.retention import Retention
 from bot.moderation.review import Review, Verdict
 from bot.storage import tables
 from bot.storage.images import ImageStore
@@ -226,6 +227,24 @@ async def test_an_upscale_goes_and_comes_back_with_its_picture(court: Court) -> 
         [PLAIN],
         [REMOVED],
     ]
+
+
+async def test_an_upscale_is_kept_as_long_as_somebody_may_appeal_for_its_picture(court: Court) -> None:
+    grid = await court.drawn(1)
+    upscale = await court.drawn(1, kind=JobKind.UPSCALE, parent_id=grid, parent_index=0)
+    case_id = (await court.reports.report(grid, 0, 10, "bad")).case_id
+    await court.review.decide(case_id, Verdict(Decision.REMOVE, MOD))
+    now = datetime.now(UTC)
+    async with court.database.write() as connection:
+        await connection.execute(update(tables.cases).values(decided_at=now + timedelta(days=2)))
+
+    async def kept(days: int) -> bool:
+        await Retention(court.database, court.images).look(now + timedelta(days=days))
+        (image,) = await court.queue.images(upscale)
+        return image.sha256 in court.images.names()
+
+    assert await kept(days=8)
+    assert not await kept(days=10)
 
 
 async def court_case(court: Court, case_id: int) -> cases.Case:
