@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -41,12 +42,18 @@ LOOK = 2.0
 """Seconds between two looks at what is to be told, without being woken."""
 PAUSES = (5.0, 300.0)
 """Seconds before what Discord did not take is tried again: at first, and at most."""
+AT_ONCE = 5
+"""Messages that one channel gets between two looks, which is as many as Discord takes in 5 s."""
 SKEW = timedelta(minutes=1)
 """How far this machine's clock and Discord's may be apart."""
 SEARCHED = 100
 """Messages among which one that may have been sent is looked for."""
 
 _GONE = (10003, 10008)  # unknown channel, unknown message
+
+
+_Errand = tuple[str, Callable[[], Awaitable[None]]]
+"""What is told, and how."""
 
 
 class Casework:
@@ -91,26 +98,33 @@ class Casework:
                     await self._woken.wait()
 
     async def _tell(self) -> None:
+        """Some of each channel's cases and some notices, so that a flood in one channel holds up no other."""
         await self.docket.void_pointless()
+        lines: defaultdict[int | None, list[_Errand]] = defaultdict(list)
         for case, channel_id in await self.docket.unshown():
-            await self._try(f"the message of case {case.id}", partial(self._tell_case, case, channel_id))
+            errand = (f"the message of case {case.id}", partial(self._tell_case, case, channel_id))
+            lines[case.channel_id or channel_id].append(errand)
         for notice in await self._notices.unsent():
-            await self._try(f"notice {notice.id}", partial(self._tell_person, notice))
+            lines[None].append((f"notice {notice.id}", partial(self._tell_person, notice)))
+        await asyncio.gather(*map(self._run, lines.values()))
 
-    async def _try(self, what: str, tell: Callable[[], Awaitable[None]]) -> None:
-        """What Discord does not take is tried again after growing pauses of its own: one channel that is closed to the
-        bot must not keep others waiting, nor be knocked at every two seconds."""
+    async def _run(self, errands: list[_Errand]) -> None:
+        """What is not taken is tried again after growing pauses of its own: one channel that is closed to the bot must
+        not keep others waiting, nor be knocked at every two seconds."""
         now = time.monotonic()
-        due, pause = self._later.get(what, (0.0, PAUSES[0]))
-        if now < due:
-            return
-        try:
-            await tell()
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            log.warning("Discord did not take %s: %s", what, error)
-            self._later[what] = (now + pause, min(2 * pause, PAUSES[1]))
-        else:
-            self._later.pop(what, None)
+        due = [errand for errand in errands if self._later.get(errand[0], (now, 0.0))[0] <= now]
+        for what, tell in due[:AT_ONCE]:
+            try:
+                await tell()
+            except Exception as error:
+                known = isinstance(error, discord.HTTPException | aiohttp.ClientError | OSError)
+                log.warning(
+                    "Not told yet, and tried again later: %s: %s", what, error, exc_info=None if known else error
+                )
+                _, pause = self._later.get(what, (0.0, PAUSES[0]))
+                self._later[what] = (time.monotonic() + pause, min(2 * pause, PAUSES[1]))
+            else:
+                self._later.pop(what, None)
 
     # --- cases ------------------------------------------------------------------------------------------------------
 

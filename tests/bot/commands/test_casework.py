@@ -13,15 +13,18 @@ import pytest
 from sqlalchemy import update
 
 from bot.commands.casework import Casework
+from bot.jobs.delivery import Rendered
 from bot.jobs.model import StoredImage
 from bot.jobs.queue import JobQueue
 from bot.moderation.cases import CaseKind, Decision, open_case
+from bot.moderation.docket import CaseFile
 from bot.moderation.notices import Notices, owe
 from bot.moderation.review import Verdict
 from bot.sandbox.model import Channel, Message
 from bot.sandbox.server import Sandbox
 from bot.storage import tables
 from bot.storage.images import ImageStore
+from bot.views import cases
 from tests.bot.databases import EITHER_DATABASE
 from tests.bot.jobs.conftest import WatchedDatabase, new_job
 from tests.bot.sandbox.conftest import Bot, connected, discord_points_home
@@ -165,6 +168,33 @@ async def test_a_notice_to_somebody_who_is_gone_is_given_up(office: Office) -> N
         await office.told(casework)
 
     assert await office.notices.unsent() == ()
+
+
+async def test_a_channel_that_is_gone_holds_up_no_other_and_a_case_that_cannot_be_shown_no_other_case(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.review_in(office.room)
+    gone, broken, sound = [await office.case() for _ in range(3)]
+    async with office.database.write() as connection:
+        elsewhere = tables.moderation.insert().values(guild_id=5, review_channel_id=5)
+        await connection.execute(elsewhere)
+        await connection.execute(update(tables.cases).where(tables.cases.c.id == gone).values(guild_id=5))
+    show = cases.render
+
+    def render(file: CaseFile, originals: list[bytes]) -> Rendered:
+        if file.case.id == broken:
+            raise ZeroDivisionError
+        return show(file, originals)
+
+    monkeypatch.setattr(cases, "render", render)
+    async with office.open() as casework:
+
+        async def only_they_are_left() -> bool:
+            return [case.id for case, _ in await casework.docket.unshown()] == [gone, broken]
+
+        await office.database.until(only_they_are_left)
+
+    assert f"Case {sound}" in str(office.posted().components)
 
 
 @EITHER_DATABASE
