@@ -27,8 +27,9 @@ from bot.views.pictures import for_display
 from t2i import api
 from t2i.engine.client import LocalEngine
 
-TOLERANCE = 4
-"""Of 255: by how much a channel of a pixel may differ with whoever shared the batch."""
+TOLERANCE = 16
+"""Of 255: by how much a channel of a pixel may differ. Rounding, which depends on who shared the batch, has made 6 in
+some thousand pictures; of pictures of two seeds, the nearest two of 5,510 pairs were 109 apart."""
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ def _described(asked: Asked, rows: dict[int, Row[Any]]) -> str:
 
 def _duplicates(everything: Sequence[Asked], posted: Sequence[Asked]) -> int:
     messages = sum(max(0, len(asked.messages) - (asked.acknowledged is not None)) for asked in everything)
-    seen = Counter(data for asked in posted for data in set(_pictures(asked)))
+    seen = Counter(content for asked in posted for content in set(map(_content, _pictures(asked))))
     return messages + sum(count - 1 for count in seen.values())
 
 
@@ -125,7 +126,7 @@ async def _compare(stage: Stage, posted: Sequence[Asked]) -> tuple[list[str], in
     references = stage.references or await draw(stage.checkpoints_dir, [asked.wish for asked in posted])
     for asked in posted:
         shown, wanted = _pictures(asked), references[asked.wish.number]
-        equal += shown == wanted
+        equal += list(map(_content, shown)) == list(map(_content, wanted))
         if len(shown) != len(wanted):
             wrong.append(f"thing {asked.wish.number}: {len(shown)} pictures instead of {len(wanted)}")
         elif (difference := max(map(_difference, shown, wanted))) > TOLERANCE:
@@ -135,13 +136,19 @@ async def _compare(stage: Stage, posted: Sequence[Asked]) -> tuple[list[str], in
 
 def _difference(shown: bytes, wanted: bytes) -> int:
     """The largest, of any channel of any pixel; 255 when they cannot be compared."""
-    if shown == wanted:
-        return 0
     try:
         one, other = (_pixels(data) for data in (shown, wanted))
     except OSError:  # what is shown is no picture
         return 255
     return int(np.abs(one - other).max()) if one.shape == other.shape else 255
+
+
+def _content(data: bytes) -> bytes:
+    """What there is to see: files of one picture differ, as each is signed anew. The file itself, if it is none."""
+    try:
+        return _pixels(data).tobytes()
+    except OSError:
+        return data
 
 
 def _pixels(data: bytes) -> NDArray[np.int16]:
