@@ -194,7 +194,8 @@ class Casework:
             found = await self._bot.http.logs_from(channel_id, SEARCHED, after=after)
         except (discord.Forbidden, discord.NotFound):
             return None
-        own = (m for m in found if int(m["author"]["id"]) == self._bot.application_id and wanted(m))
+        assert self._bot.user is not None, "logged in before anything is told"
+        own = (m for m in found if int(m["author"]["id"]) == self._bot.user.id and wanted(m))
         return next((int(message["id"]) for message in own), None)
 
     async def _send(self, route: Route, rendered: Rendered, *, nonce: str | None = None) -> Any:

@@ -38,7 +38,7 @@ class Reporting(commands.Cog):
         self._bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     async def _choose(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        if message.author.id != self._bot.application_id:
+        if message.author != self._bot.user:
             raise NotAllowed("Only pictures that I drew can be reported here.")
         await self._ask(interaction, job_of(message))
 
