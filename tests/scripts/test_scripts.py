@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.scripts.folder import build
 
 HERE = Path(__file__).parent
-SCRIPTS = ("adding_and_switching", "refusals", "racing", "held", "reported", "erased", "killed")
+SCRIPTS = ("adding_and_switching", "refusals", "racing", "verified", "held", "reported", "erased", "killed")
 PATIENCE = 500.0
 
 
