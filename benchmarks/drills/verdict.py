@@ -21,7 +21,7 @@ from benchmarks.drills.crowd import Asked, Crowd, Wish
 from benchmarks.drills.stage import Stage
 from benchmarks.gates import Gate, at_most
 from bot.jobs.model import JobKind
-from bot.jobs.queue import side
+from bot.jobs.work import side
 from bot.prompt.options import JobOptions
 from bot.views.pictures import for_display
 from t2i import api

@@ -22,8 +22,9 @@ from bot.jobs.delivery import Delivery, LiveMessage, Outcome
 from bot.jobs.judgement import Judge, Verdict
 from bot.jobs.model import Job, JobKind, JobSnapshot, Progress, StoredImage
 from bot.jobs.progress import ProgressBoard
-from bot.jobs.queue import MAX_CRASHES, JobQueue, side
+from bot.jobs.queue import MAX_CRASHES, JobQueue
 from bot.jobs.sweeping import sweep
+from bot.jobs.work import side
 from bot.storage.images import ImageLost, ImageStore
 from t2i import api
 from t2i.engine.client import Engine

@@ -25,17 +25,15 @@ from bot.jobs.admitting import Admissions, Asked
 from bot.jobs.claiming import claiming
 from bot.jobs.closures import EVERYWHERE, closed_servers, not_paused
 from bot.jobs.estimates import Estimates
-from bot.jobs.model import Closure, Job, JobKind, JobSnapshot, JobState, NewJob, Showing, StoredImage
+from bot.jobs.model import Closure, Job, JobSnapshot, JobState, NewJob, Showing, StoredImage
 from bot.jobs.quota import Terms
-from bot.jobs.rows import image_of, in_state, job_of, now, used_files, was_claimed
+from bot.jobs.rows import image_of, in_state, job_of, now, used_files
 from bot.jobs.together import Together
 from bot.moderation import audit
 from bot.moderation.audit import Deed
 from bot.moderation.cases import CaseKind, appealable, open_case
-from bot.prompt.options import JobOptions
 from bot.storage import tables
 from bot.storage.session import Database
-from t2i.api import CheckpointInfo
 
 MAX_CRASHES = 3
 """Engine crashes after which a job is given up."""
@@ -43,26 +41,6 @@ MAX_CRASHES = 3
 STANDARD = Terms()
 NO_CASES: Mapping[int, str] = MappingProxyType({})
 _jobs, _images = tables.jobs, tables.images
-
-
-def side(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
-    """Pixels of a picture's side: grids are drawn at the checkpoint's smallest size, upscales at its largest."""
-    if options.size is not None or checkpoint is None:
-        return options.size
-    return checkpoint.sizes[-1] if kind is JobKind.UPSCALE else checkpoint.sizes[0]
-
-
-def steps(options: JobOptions, checkpoint: CheckpointInfo | None) -> int | None:
-    return options.steps or (checkpoint.steps if checkpoint else None)
-
-
-def cost(kind: JobKind, options: JobOptions, checkpoint: CheckpointInfo | None) -> float:
-    """Denoiser work in megapixel steps: steps x pixels x images. Unknown checkpoints are taken for small ones."""
-    work = steps(options, checkpoint) or 25
-    if options.sampler == "heun":
-        work = 2 * work - 1  # it asks the network twice
-    pixels = (side(kind, options, checkpoint) or 64) ** 2
-    return work * pixels * options.images / 1e6
 
 
 class JobQueue:
@@ -345,50 +323,6 @@ class JobQueue:
         """Those of `files` that no picture refers to."""
         async with self._database.read() as connection:
             return files - await used_files(connection, files)
-
-
-async def release(connection: AsyncConnection, job_id: int) -> bool:
-    """A moderator lets a held job be drawn: it waits where it would by now. False when it is not held any more."""
-    served = select(func.max(_jobs.c.tag)).where(was_claimed()).scalar_subquery()
-    passed = func.coalesce(served, 0.0)
-    result = await connection.execute(
-        update(_jobs)
-        .where(_jobs.c.id == job_id, in_state(JobState.HELD))
-        .values(state=JobState.QUEUED, tag=case((_jobs.c.tag < passed, passed), else_=_jobs.c.tag))
-    )
-    return _changed(result)
-
-
-async def refuse(connection: AsyncConnection, job_id: int, sentence: str) -> bool:
-    """A moderator does not let a held job be drawn; `sentence` tells its author. False when it is not held any more."""
-    result = await connection.execute(
-        update(_jobs)
-        .where(_jobs.c.id == job_id, in_state(JobState.HELD))
-        .values(state=JobState.FAILED, error=sentence, finished_at=now())
-    )
-    if not _changed(result):
-        return False
-    await quota.refund(connection, job_id)
-    return True
-
-
-async def set_showing(
-    connection: AsyncConnection, job_id: int, index: int | None, showing: Showing, *, note: str | None = None
-) -> None:
-    """Show one picture of a job, or all of them with None, so from now on; the message follows by itself.
-
-    `note` is the sentence that stands in the message where a picture is held or removed.
-    """
-    theirs = _images.c.job_id == job_id if index is None else (_images.c.job_id == job_id) & (_images.c.index == index)
-    await connection.execute(update(_images).where(theirs).values(showing=showing, note=note))
-    await reshow(connection, job_id)
-
-
-async def reshow(connection: AsyncConnection, job_id: int) -> None:
-    """The message of a job that has ended is to be edited once more; others are edited anyway."""
-    await connection.execute(
-        update(_jobs).where(_jobs.c.id == job_id).values(revision=_jobs.c.revision + 1, shown_at=None)
-    )
 
 
 async def _end_attempt(connection: AsyncConnection, job: Job, **values: object) -> bool:

@@ -13,8 +13,9 @@ from bot.jobs.dispatcher import PLACES, Dispatcher
 from bot.jobs.estimates import Work
 from bot.jobs.model import Closure, Job, JobSnapshot, NewJob, StoredImage
 from bot.jobs.progress import ProgressBoard
-from bot.jobs.queue import JobQueue, cost, side, steps
+from bot.jobs.queue import JobQueue
 from bot.jobs.quota import Policy, Terms
+from bot.jobs.work import cost, side, steps
 from bot.moderation.audit import Deed
 from bot.storage.images import ImageStore
 

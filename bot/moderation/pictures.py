@@ -8,8 +8,8 @@ from sqlalchemy import select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from bot.jobs.decided import set_showing
 from bot.jobs.model import JobKind, Showing
-from bot.jobs.queue import set_showing
 from bot.moderation import cases
 from bot.moderation.cases import Case, CaseKind, Decision
 from bot.storage import tables

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import JobNotFound, PicturesGone, ReportRefused
+from bot.jobs.decided import set_showing
 from bot.jobs.model import Showing
-from bot.jobs.queue import set_showing
 from bot.moderation import cases
 from bot.moderation.cases import CaseKind, CaseState, Decision
 from bot.storage import tables

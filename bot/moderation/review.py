@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import AppealRefused, CaseDecided, NotAllowed
-from bot.jobs import queue
+from bot.jobs import decided
 from bot.moderation import audit, cases, notices, pictures, restrictions
 from bot.moderation.cases import APPEAL_WINDOW, Case, CaseKind, CaseState, Decision
 from bot.moderation.restrictions import Restriction
@@ -272,8 +272,8 @@ async def _follow_prompt(connection: AsyncConnection, case: Case, verdict: Verdi
     if case.job_id is None:
         return False
     if verdict.decision is Decision.APPROVE:
-        return await queue.release(connection, case.job_id)
-    return await queue.refuse(connection, case.job_id, _with_note("A moderator refused this prompt.", verdict.note))
+        return await decided.release(connection, case.job_id)
+    return await decided.refuse(connection, case.job_id, _with_note("A moderator refused this prompt.", verdict.note))
 
 
 def _why(case: Case, verdict: Verdict, what: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot.jobs.model import JobKind
-from bot.jobs.queue import cost
+from bot.jobs.work import cost
 from bot.prompt.options import JobOptions
 
 from .scripted_engine import EMBEDDED

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import update
 
 from bot.jobs import delivery
+from bot.jobs.decided import set_showing
 from bot.jobs.delivery import Delivery, Encoding, Outcome, Rendered
 from bot.jobs.model import Job, JobSnapshot, JobState, Progress, Showing, StoredImage
-from bot.jobs.queue import set_showing
 from bot.storage.tables import jobs
 
 from .conftest import Scene, new_job, render

@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 
 from bot.errors import NotJudged
 from bot.jobs import dispatcher
+from bot.jobs.decided import set_showing
 from bot.jobs.judgement import Verdict
 from bot.jobs.model import JobKind, JobState, Showing, StoredImage
-from bot.jobs.queue import set_showing
 from bot.jobs.sweeping import sweep
 from bot.moderation.cases import CaseKind, CaseState
 from bot.storage.images import ImageStore

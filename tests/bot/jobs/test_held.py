@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from bot.errors import QueueFull
-from bot.jobs import queue as jobs_queue
+from bot.jobs import decided
 from bot.jobs.model import JobState
 from bot.jobs.queue import JobQueue
 from bot.jobs.quota import Terms
@@ -22,12 +22,12 @@ pytestmark = EITHER_DATABASE
 
 async def release(database: Database, job_id: int) -> bool:
     async with database.write() as connection:
-        return await jobs_queue.release(connection, job_id)
+        return await decided.release(connection, job_id)
 
 
 async def refuse(database: Database, job_id: int) -> bool:
     async with database.write() as connection:
-        return await jobs_queue.refuse(connection, job_id, "A moderator refused this prompt.")
+        return await decided.refuse(connection, job_id, "A moderator refused this prompt.")
 
 
 async def cases(database: Database) -> list[Case]:

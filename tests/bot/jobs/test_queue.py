@@ -8,8 +8,9 @@ import pytest
 
 from bot.errors import JobNotFound, QueueFull
 from bot.jobs.claiming import WINDOW
+from bot.jobs.decided import set_showing
 from bot.jobs.model import Job, JobState, NewJob, Showing, StoredImage
-from bot.jobs.queue import MAX_CRASHES, JobQueue, set_showing
+from bot.jobs.queue import MAX_CRASHES, JobQueue
 from bot.storage.session import Database
 from tests.bot.databases import EITHER_DATABASE
 

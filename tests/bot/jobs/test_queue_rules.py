@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from bot.errors import QueueFull
+from bot.jobs.decided import refuse, release
 from bot.jobs.model import Job, JobState, NewJob, StoredImage
-from bot.jobs.queue import MAX_CRASHES, JobQueue, refuse, release
+from bot.jobs.queue import MAX_CRASHES, JobQueue
 from bot.jobs.quota import Terms
 from bot.storage import tables
 from bot.storage.session import Database

@@ -16,9 +16,10 @@ import pytest
 from sqlalchemy import select, update
 
 from bot.errors import TooLarge
+from bot.jobs.decided import set_showing
 from bot.jobs.erasing import Deletions
 from bot.jobs.model import Job, Showing, StoredImage
-from bot.jobs.queue import JobQueue, set_showing
+from bot.jobs.queue import JobQueue
 from bot.jobs.sweeping import sweep
 from bot.moderation import audit, cases
 from bot.moderation.audit import Deed
