@@ -172,6 +172,8 @@ class Delivery:
                 await self._queue.unshowable(job.id, JobState.FAILED, str(error), give_up=False)
                 return Outcome.LATER
             if job.state.settled:
+                if not all(image.showing.seen for image in snapshot.images):
+                    await self._editor.delete(job)  # rather nothing than what was taken down
                 await self._queue.unshowable(job.id, job.state, str(error), give_up=True)
                 return Outcome.OVER
             return Outcome.SHOWN

@@ -19,6 +19,8 @@ from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.queue import JobQueue
 from bot.storage.images import ImageLost, ImageStore
 
+_log = logging.getLogger(__name__)
+
 TOKEN_LIFE = timedelta(minutes=14)
 """Discord honours an interaction token for 15 minutes; leave it a minute before."""
 EDIT_TIMEOUT = 60.0
@@ -110,6 +112,15 @@ class MessageEditor:
                 await _wait_or_raise(waits, error)
         if job.message_id is None:
             await self._queue.attach_message(job.id, int(message["id"]))
+
+    async def delete(self, job: Job) -> None:
+        """Take the message away, as the bot. Raises nothing but what may pass."""
+        if job.message_id is None:
+            return
+        try:
+            await self._client.http.delete_message(job.channel_id, job.message_id)
+        except (discord.NotFound, discord.Forbidden) as error:
+            _log.warning("The message of job %d could not be deleted: %s", job.id, error)
 
     async def _fitting(
         self, snapshot: JobSnapshot, images: Mapping[int, bytes], encodings: list[Encoding], limit: int

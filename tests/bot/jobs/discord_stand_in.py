@@ -64,6 +64,7 @@ class DiscordStandIn:
                 web.get("/oauth2/applications/@me", self._application),
                 web.patch("/webhooks/77/{token}/messages/@original", self._edit_by_token),
                 web.patch("/channels/{channel}/messages/{message}", self._edit_as_bot),
+                web.delete("/channels/{channel}/messages/{message}", self._delete),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -110,6 +111,10 @@ class DiscordStandIn:
 
     async def _edit_as_bot(self, request: web.Request) -> web.Response:
         return await self._edit(request, "bot", int(request.match_info["message"]), Refusal(404, 10008))
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        self.messages.discard(int(request.match_info["message"]))
+        return web.Response(status=204)
 
     async def _edit(self, request: web.Request, route: str, message_id: int | None, unknown: Refusal) -> web.Response:
         payload, files = await _read(request)

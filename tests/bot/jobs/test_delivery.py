@@ -450,3 +450,13 @@ async def test_a_picture_that_is_removed_while_it_is_being_shown_does_not_stay(s
     assert await scene.delivery.show(job.id) is Outcome.SHOWN
     assert list(scene.stand_in.edits[-1].files) == ["1.png"]
     assert await scene.queue.unshown() == ()
+
+
+async def test_a_message_that_discord_does_not_take_without_a_removed_picture_goes_altogether(scene: Scene) -> None:
+    job = await rendered(scene)
+    assert await scene.delivery.show(job.id) is Outcome.SHOWN
+    async with scene.database.write() as connection:
+        await set_showing(connection, job.id, 0, Showing.REMOVED)
+    scene.stand_in.rule = lambda edit: Refusal(400, 50035)
+    assert await scene.delivery.show(job.id) is Outcome.OVER
+    assert job.message_id not in scene.stand_in.messages
