@@ -8,6 +8,7 @@ import json
 import logging
 from pathlib import Path
 
+import aiohttp
 import discord
 import yarl
 from discord.ext import commands
@@ -32,6 +33,9 @@ from bot.moderation.servers import Servers
 from bot.moderation.tracing import Tracing
 
 log = logging.getLogger(__name__)
+
+CONNECTIONS = 48
+"""To Discord at once: opening one for each of a crowd that presses together takes longer than waiting for one."""
 
 EXTENSIONS = tuple(
     f"bot.commands.{area}"
@@ -91,6 +95,7 @@ class ImagineBot(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_messages=None,
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         )
         self._synced = data_dir / "commands.sha256"
 
