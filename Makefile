@@ -24,7 +24,7 @@ run: $(STAMP)
 	$(BIN)/imagine-bot run
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m tests
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
