@@ -40,7 +40,7 @@ def compiled_arm(study: Study, mix: Mix, jobs: int) -> Figures:
     """Arm 2, or why there is none."""
     limit = study.effort.compile_seconds
     if limit == 0:
-        return {"skipped": "Compiling was not tried."}
+        return {"skipped": "Not tried: on two cores it took more than a minute for the network of diffusers."}
     if limit is not None:
         study.say(f"trying for {limit:.0f} s to compile the network of diffusers")
         if not compiled.fits_into(limit, study.device):

@@ -26,16 +26,21 @@ from t2i.imaging.encode import encode_png
 Work = Callable[[], object]
 
 
-def timed(work: Work, device: torch.device) -> float:
-    """Seconds, waiting for the device too."""
+Clock = Callable[[], float]
+
+
+def timed(work: Work, device: torch.device, clock: Clock = time.perf_counter) -> float:
+    """Seconds by the clock, waiting for the device too."""
     _finish(device)
-    began = time.perf_counter()
+    began = clock()
     work()
     _finish(device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
+def interleaved(
+    works: dict[str, Work], rounds: int, device: torch.device, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
     """The seconds of each, in turns A B A B after one round that does not count, so that a machine which is busy for a
     while slows all of them alike."""
     for work in works.values():
@@ -43,13 +48,15 @@ def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> di
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            times[name].append(timed(work, device))
+            times[name].append(timed(work, device, clock))
     return times
 
 
-def best(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, float]:
+def best(
+    works: dict[str, Work], rounds: int, device: torch.device, clock: Clock = time.perf_counter
+) -> dict[str, float]:
     """The least seconds of each: what others do on the machine only ever adds to them."""
-    return {name: min(times) for name, times in interleaved(works, rounds, device).items()}
+    return {name: min(times) for name, times in interleaved(works, rounds, device, clock).items()}
 
 
 def step_times(

@@ -200,7 +200,8 @@ class Study:
         return measure.best(works, -(-self.effort.rounds // 2), self.device)
 
     def previews(self) -> dict[str, float]:
-        """Seconds of a request of twenty steps by itself in the real loop, with previews and without."""
+        """Seconds of a request of twenty steps by itself in the real loop, with previews and without; on a CPU its own
+        seconds of all threads, because a few per cent are lost among what others do on the machine."""
         self.say("timing previews")
         (job,) = poisson(replace(self.subject.mix, deck=(20,), guidance=(3.0,)), 1, 1.0, SEED)
 
@@ -208,7 +209,8 @@ class Study:
             self._engine.replay([job], RealClock(), preview_every=every)
 
         works: dict[str, measure.Work] = {"with": partial(draw, PREVIEW_EVERY), "without": partial(draw, 0)}
-        return measure.best(works, 2 * self.effort.rounds, self.device)  # a difference of a few per cent
+        clock = time.process_time if self.device.type == "cpu" else time.perf_counter
+        return measure.best(works, 2 * self.effort.rounds, self.device, clock)
 
     # --- throughput -----------------------------------------------------------------------------------------------
 

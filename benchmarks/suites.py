@@ -22,7 +22,7 @@ from benchmarks.switching import switch_seconds
 from t2i.checkpoints.registry import pick_device
 
 CPU = Effort(
-    rounds=5, saturated=40, checked=40, simulated=4000, calibration_seconds=6, peak_side=2048, compile_seconds=60
+    rounds=5, saturated=40, checked=30, simulated=4000, calibration_seconds=6, peak_side=2048, compile_seconds=0
 )
 GPU = Effort(
     rounds=15, saturated=40, checked=60, simulated=4000, calibration_seconds=6, peak_side=8192, compile_seconds=None

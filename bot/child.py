@@ -64,16 +64,21 @@ class Child:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
         self._process: asyncio.subprocess.Process | None = None
+        self._killed = False
         self.ended: asyncio.Task[None] = asyncio.create_task(self._keep_alive(), name="bot process")
 
     def kill(self) -> None:
-        """End this life as a crash would."""
+        """End this life as a crash would; the next one begins at once, as it was wanted."""
         if self._process is not None and self._process.returncode is None:
+            self._killed = True
             self._process.kill()
 
     async def _keep_alive(self) -> None:
         for pause in (*RESTART_PAUSES, None):
             code = await self._live()
+            while self._killed:
+                self._killed = False
+                code = await self._live()
             if code in DELIBERATE or pause is None:
                 raise BotEnded(code)
             log.warning("The bot process ended with exit code %d and is started again in %g s.", code, pause)
