@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 COMMAND = "audit"
 
 Days = app_commands.Range[int, 1, 3650]
+_WANTED = {
+    "act": "What was done, such as queue.close, or all of an area, such as queue",
+    "person": "Who did it, or whom it was done to",
+    "days": "How many days back",
+    "everywhere": "What concerns all servers; for the owner of the bot",
+}
 
 
 @app_commands.guild_install()
@@ -36,12 +42,7 @@ class Audit(commands.GroupCog, group_name=COMMAND):
         self._managing = Managing(bot)
 
     @app_commands.command()
-    @app_commands.describe(
-        act="What was done, such as queue.close, or all of an area, such as queue",
-        person="Who did it, or whom it was done to",
-        days="How many days back",
-        everywhere="What concerns all servers; for the owner of the bot",
-    )
+    @app_commands.describe(**_WANTED)
     async def search(
         self,
         interaction: discord.Interaction,
@@ -56,12 +57,7 @@ class Audit(commands.GroupCog, group_name=COMMAND):
         await interaction.response.send_message(view=audit_view.render(entries, count), ephemeral=True)
 
     @app_commands.command()
-    @app_commands.describe(
-        act="What was done, such as queue.close, or all of an area, such as queue",
-        person="Who did it, or whom it was done to",
-        days="How many days back",
-        everywhere="What concerns all servers; for the owner of the bot",
-    )
+    @app_commands.describe(**_WANTED)
     async def export(
         self,
         interaction: discord.Interaction,

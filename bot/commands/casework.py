@@ -20,6 +20,7 @@ import discord
 from discord.http import Route, handle_message_parameters
 
 from bot.jobs.delivery import Rendered
+from bot.jobs.rounds import Rounds
 from bot.jobs.service import JobService
 from bot.moderation.cases import Case, CaseState
 from bot.moderation.docket import CaseFile, Docket
@@ -56,46 +57,26 @@ _Errand = tuple[str, Callable[[], Awaitable[None]]]
 """What is told, and how."""
 
 
-class Casework:
+class Casework(Rounds):
     """What moderators do with cases, and the loop that tells of it."""
 
     def __init__(self, bot: ImagineBot, database: Database, images: ImageStore) -> None:
+        super().__init__("tell of cases", after_failure=LOOK)
         self.docket = Docket(database)
         self.reports = Reports(database)
         self.review = Review(database, images, variants)
         self.restrictions = Restrictions(database)
         self._bot = bot
         self._notices = Notices(database)
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._later: dict[str, tuple[float, float]] = {}
         """When to try again, and the pause after that, by what it is."""
         self._began = datetime.now(UTC)
         self._tried: set[int] = set()
         """Notices that Discord may have taken though its answer did not arrive."""
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._forever(), name="tell of cases")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    def wake(self) -> None:
-        """There is something to tell."""
-        self._woken.set()
-
-    async def _forever(self) -> None:
-        while True:
-            self._woken.clear()
-            try:
-                await self._tell()
-            except Exception:
-                log.exception("Moderators could not be told of cases; trying again.")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._woken.wait()
+    async def _look(self) -> float:
+        await self._tell()
+        return LOOK
 
     async def _tell(self) -> None:
         """Some of each channel's cases and some notices, so that a flood in one channel holds up no other."""

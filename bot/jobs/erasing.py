@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from bot.jobs import quota
 from bot.jobs.model import JobState
+from bot.jobs.rounds import Rounds
 from bot.jobs.rows import used_files
 from bot.moderation.cases import void_of_jobs
 from bot.storage import tables
@@ -75,41 +74,19 @@ async def _delete(connection: AsyncConnection, job_ids: list[int]) -> set[str]:
     return files - await used_files(connection, files)
 
 
-class Deletions:
+class Deletions(Rounds):
     """Deletes messages from Discord for as long as there are any to delete."""
 
     def __init__(self, database: Database, client: discord.Client) -> None:
+        super().__init__("delete messages", after_failure=PAUSES[0])
         self._database = database
         self._client = client
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._pause = PAUSES[0]
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._forever(), name="delete messages")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    def wake(self) -> None:
-        """There is something to delete."""
-        self._woken.set()
-
-    async def _forever(self) -> None:
+    async def _look(self) -> float:
         shortest, longest = PAUSES
-        pause = shortest
-        while True:
-            self._woken.clear()
-            try:
-                trouble = await self.delete_all()
-            except Exception:
-                _log.exception("Messages could not be deleted; trying again.")
-                trouble = True
-            pause = min(2 * pause, longest) if trouble else shortest
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
+        self._pause = min(2 * self._pause, longest) if await self.delete_all() else shortest
+        return self._pause
 
     async def delete_all(self) -> bool:
         """Whether Discord did not take all of it."""

@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from bot.jobs.erasing import erase_jobs
 from bot.jobs.model import JobKind, JobState, Showing
+from bot.jobs.rounds import Rounds
 from bot.jobs.rows import in_state, used_files
 from bot.moderation.cases import APPEAL_WINDOW, CaseState
 from bot.moderation.privacy import FORGOTTEN
@@ -31,30 +32,18 @@ LEDGER = timedelta(days=31)
 _jobs, _images, _cases = tables.jobs, tables.images, tables.cases
 
 
-class Retention:
+class Retention(Rounds):
     """`default_days` holds where a server set nothing, and for direct messages; None keeps everything there."""
 
     def __init__(self, database: Database, images: ImageStore, default_days: int | None = None) -> None:
+        super().__init__("retention", after_failure=HOUR)
         self._database = database
         self._images = images
         self._default_days = default_days
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._forever(), name="retention")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _forever(self) -> None:
-        while True:
-            try:
-                await self.look(datetime.now(UTC))
-            except Exception:
-                log.exception("What is to be kept no longer could not be deleted; trying again in an hour.")
-            await asyncio.sleep(HOUR)
+    async def _look(self) -> float:
+        await self.look(datetime.now(UTC))
+        return HOUR
 
     async def look(self, now: datetime) -> None:
         """Delete what has been kept long enough by then. Repeating it changes nothing."""
