@@ -73,7 +73,7 @@ class Verifying(commands.Cog):
             return f"❔ **{name}:** {error}"
         except (discord.HTTPException, aiohttp.ClientError, OSError):
             return f"❔ **{name}:** Discord did not give the file; try again."
-        lines = [f"{_SIGNS[finding.origin]} **{name}: {finding.origin}.** {finding.sentence}"]
+        lines = [f"{_SIGNS[finding.origin]} **{name}: {finding.origin}.** {text.quoted(finding.sentence)}"]
         if finding.text:
             lines.append(f"> {text.quoted(finding.text, 300)}")
         elif guild_id is not None and (alike := await self._alike(finding, data, guild_id)):
