@@ -24,6 +24,7 @@ from bot.errors import DiscordRefused, DiscordUnreachable, SettingsError
 from bot.jobs.changes import Changes
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.closures import Closures
+from bot.jobs.crowd import Crowd
 from bot.jobs.delivery import Delivery, Encoding, Rendered
 from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.measures import Measures
@@ -44,6 +45,7 @@ from bot.moderation.restrictions import Restrictions
 from bot.moderation.rules import PromptRules
 from bot.moderation.servers import Servers
 from bot.moderation.tracing import Tracing
+from bot.priority import yielding_threads
 from bot.settings import Settings
 from bot.storage.images import ImageStore
 from bot.storage.lock import exclusive
@@ -61,6 +63,9 @@ GRACE = 20.0
 SWITCH_INTERVAL = 0.001
 """Seconds after which a busy event loop lets the threads of the database go on; by default 5 ms for each statement."""
 
+GARBAGE = 20_000
+"""Objects that come to be before the collector looks at them: a crowd's requests would else be looked at in vain."""
+
 AUTHENTICATION_FAILED = 4004
 
 
@@ -73,6 +78,7 @@ async def run(settings: Settings, token: str) -> None:
     if settings.discord_api_base:
         point_at_sandbox(settings.discord_api_base)
     stop = _stop_signal()
+    asyncio.get_running_loop().set_default_executor(yielding_threads())
     async with AsyncExitStack() as stack:
         stack.enter_context(exclusive(settings.data_dir))
         database = Database(database_url(settings))
@@ -99,6 +105,7 @@ async def run(settings: Settings, token: str) -> None:
             await stack.enter_async_context(watched_loop())
             # What lives as long as the bot need not be looked through by every collection, which holds up everybody.
             gc.freeze()
+            gc.set_threshold(GARBAGE)
             sys.setswitchinterval(SWITCH_INTERVAL)
             await _until(stop, bot.connect())
         log.info("Stopping: jobs all but done get %g s, the others keep their place.", GRACE)
@@ -131,9 +138,17 @@ def _wire(
         accepts_unjudged=settings.accept_unjudged is not None,
     )
     board = ProgressBoard(queue, judging)
-    delivery = Delivery(bot, queue, board, store, render, progress_interval=settings.progress_interval)
+    crowd = Crowd()
+    delivery = Delivery(bot, queue, board, store, render, crowd=crowd, progress_interval=settings.progress_interval)
     dispatcher = Dispatcher(
-        engine=engine, queue=queue, checkpoints=checkpoints, images=store, board=board, delivery=delivery, judge=judging
+        engine=engine,
+        queue=queue,
+        checkpoints=checkpoints,
+        images=store,
+        board=board,
+        delivery=delivery,
+        judge=judging,
+        crowd=crowd,
     )
     policy = Policy(
         role_weights=settings.role_weights,
@@ -165,6 +180,7 @@ def _wire(
         admission=Admission(
             jobs,
             catalogue,
+            crowd=crowd,
             judging=judging,
             rules=prompt_rules,
             restrictions=Restrictions(database),

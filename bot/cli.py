@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import uvloop
+
     from bot import app, child
 
     if options.with_parent:
@@ -45,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     token = settings.token()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    asyncio.run(app.run(settings, token))
+    uvloop.run(app.run(settings, token))
     return 0
 
 

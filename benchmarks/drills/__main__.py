@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from benchmarks.drills import report
 from benchmarks.drills.clock import clock
 from benchmarks.drills.crash import crash
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     drill, json_file, limit = options.pop("drill"), options.pop("json"), options.pop("limit")
     began = time.monotonic()
     try:
-        outcome = asyncio.run(_bounded(drill, limit, options))
+        outcome = uvloop.run(_bounded(drill, limit, options))
     except (NoDatabase, BotEnded, TimeoutError) as error:
         print(f"The drill {drill} came to no end: {error or f'{limit:g} s were not enough.'}", file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ import discord
 from bot.commands.catalogue import Catalogue
 from bot.commands.terms import Terms
 from bot.errors import BotLacksPermission
+from bot.jobs.crowd import Crowd
 from bot.jobs.model import Job, JobKind, JobSnapshot, NewJob
 from bot.jobs.service import JobService
 from bot.moderation.judging import Judging
@@ -41,6 +42,7 @@ class Admission:
         jobs: JobService,
         catalogue: Catalogue,
         *,
+        crowd: Crowd,
         judging: Judging,
         rules: PromptRules,
         restrictions: Restrictions,
@@ -48,6 +50,7 @@ class Admission:
     ) -> None:
         self._jobs = jobs
         self._catalogue = catalogue
+        self._crowd = crowd
         self._judging = judging
         self._rules = rules
         self._restrictions = restrictions
@@ -68,6 +71,17 @@ class Admission:
         Nothing is sent before the commit, so whatever a person saw acknowledged is kept. Raises a UserFacingError or
         an InvalidRequest, with nothing queued, when the job cannot be taken.
         """
+        with self._crowd.one_more():
+            await self._admit(interaction, kind, options, parent, parent_index)
+
+    async def _admit(
+        self,
+        interaction: discord.Interaction,
+        kind: JobKind,
+        options: JobOptions,
+        parent: Job | None,
+        parent_index: int | None,
+    ) -> None:
         require_permissions(interaction)
         options.validate()
         await self._restrictions.require_none(interaction.guild_id, interaction.user.id)
@@ -130,7 +144,9 @@ class Admission:
             log.warning("Interaction %d got no note about a rule: %s", interaction.id, error)
 
     async def _at_once(self, job: Job) -> JobSnapshot:
-        """With the job's place, unless so many ask at once that finding it out would hold up the answer."""
+        """With the job's place, unless finding it out would hold up the answer."""
+        if self._crowd.here:
+            return JobSnapshot(job)
         try:
             async with asyncio.timeout(PLACE_PATIENCE):
                 return await self._jobs.snapshot(job.id)

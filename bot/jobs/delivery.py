@@ -19,6 +19,7 @@ import aiohttp
 import discord
 
 from bot.errors import JobNotFound
+from bot.jobs.crowd import Crowd
 from bot.jobs.editing import Encoding, MessageEditor, MessageLost, MessageRefused, Rendered, RenderJob
 from bot.jobs.model import Job, JobSnapshot, JobState
 from bot.jobs.progress import ProgressBoard
@@ -91,11 +92,13 @@ class Delivery:
         images: ImageStore,
         render: RenderJob,
         *,
+        crowd: Crowd,
         progress_interval: float = 2.0,
         retry_delays: Sequence[float] = RETRY_DELAYS,
     ) -> None:
         self._queue = queue
         self._board = board
+        self._crowd = crowd
         self._editor = MessageEditor(client, queue, images, render)
         self._progress_interval = progress_interval
         self._retry_delays = tuple(retry_delays)
@@ -123,6 +126,7 @@ class Delivery:
 
     async def show(self, job_id: int, *, retry: bool = True) -> Outcome:
         """Edit the message to what is true now; with `retry`, bounded tries through dropped connections and 5xx."""
+        await self._crowd.answered()
         async with self._turns.setdefault(job_id, asyncio.Lock()):
             try:
                 snapshot = await self._when_acknowledged(job_id)
@@ -140,6 +144,7 @@ class Delivery:
         while await live.next_change():
             outcome, took = Outcome.LATER, 0.0
             try:
+                await self._crowd.answered()
                 await self._board.screen(job_id)
                 began = time.monotonic()
                 outcome = await self.show(job_id, retry=False)

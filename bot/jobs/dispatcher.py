@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from bot.errors import PicturesGone, PicturesNotSaved, UserFacingError
 from bot.jobs.checkpoints import Checkpoints
+from bot.jobs.crowd import Crowd
 from bot.jobs.delivery import Delivery, LiveMessage, Outcome
 from bot.jobs.judgement import Judge, Verdict
 from bot.jobs.model import Job, JobKind, JobSnapshot, Progress, StoredImage
@@ -71,6 +72,7 @@ class Dispatcher:
         board: ProgressBoard,
         delivery: Delivery,
         judge: Judge,
+        crowd: Crowd,
         preview_every: int = 2,
     ) -> None:
         self._engine = engine
@@ -80,6 +82,7 @@ class Dispatcher:
         self._board = board
         self._delivery = delivery
         self._judge = judge
+        self._crowd = crowd
         self._preview_every = preview_every
         self._woken = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -175,6 +178,7 @@ class Dispatcher:
 
     async def _claim_all(self) -> None:
         while self._engine.slots() > len(self._approaching):
+            await self._crowd.answered()
             job = await self._queue.claim(loaded=self._engine.loaded())
             if job is None:
                 return
@@ -298,6 +302,7 @@ class Dispatcher:
 
         They are judged first, so that no row ever says that an unjudged picture may be shown.
         """
+        await self._crowd.answered()
         verdicts = await self._judge.judge(job, [image.png for image in drawing.images])
         judged = list(zip(drawing.images, verdicts, strict=True))
         cases = {image.index: verdict.case for image, verdict in judged if verdict.case is not None}

@@ -98,7 +98,6 @@ class ClassifierProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl+C is for the bot, which ends it
         )
 
     async def _end(self) -> None:

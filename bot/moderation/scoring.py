@@ -17,6 +17,8 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 from PIL import Image
 
+from bot.priority import yield_process
+
 LENGTH = struct.Struct(">I")
 
 
@@ -102,8 +104,10 @@ def _views(picture: bytes) -> list[Image.Image]:
 
 
 if __name__ == "__main__":
+    os.setpgid(0, 0)  # Ctrl+C is for the bot, which ends this process
     try:
         chosen = load(sys.argv[1])
     except (ImportError, AttributeError, OSError) as error:
         sys.exit(f"The picture classifier {sys.argv[1]!r} cannot be loaded: {error}")
+    yield_process()
     serve(chosen, sys.stdin.buffer, sys.stdout.buffer)

@@ -19,11 +19,13 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, NullPool, Table, event, func, make_url, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import Insert as PostgreSQLInsert
+from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.errors import AlreadyRunning, SettingsError
 from bot.settings import Settings
+from bot.storage import sqlite
 
 _READERS = 4
 _LOCK = 0x1A61E  # any number, the same for every instance
@@ -71,9 +73,9 @@ class Database:
         async with self._reader.connect() as connection:
             yield connection
 
-    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+    def insert(self, table: Table) -> SQLiteInsert | PostgreSQLInsert:
         """INSERT with ON CONFLICT, which both databases spell alike."""
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        return SQLiteInsert(table) if self.is_sqlite else PostgreSQLInsert(table)
 
     async def upgrade(self) -> None:
         """Create the schema or bring it to the newest migration, all or nothing."""
@@ -130,7 +132,8 @@ class Database:
 
     def _sqlite_engine(self, pragmas: dict[str, str], *, begin: str, **pool: Any) -> AsyncEngine:
         # isolation_level=None stops the driver from opening transactions by itself.
-        engine = create_async_engine(self.url, connect_args={"isolation_level": None}, hide_parameters=True, **pool)
+        driver = {"isolation_level": None, "async_creator_fn": sqlite.connect}
+        engine = create_async_engine(self.url, connect_args=driver, hide_parameters=True, **pool)
 
         @event.listens_for(engine.sync_engine, "connect")
         def set_pragmas(connection: Any, _record: object) -> None:
@@ -141,7 +144,9 @@ class Database:
 
         @event.listens_for(engine.sync_engine, "begin")
         def begin_transaction(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite.Connection), "a connection that begins a transaction is open"
+            driver.begin(begin)
 
         return engine
 

@@ -40,9 +40,6 @@ class WorkerProcess:
                     env=environment,
                     stdin=DEVNULL,
                     stdout=DEVNULL,
-                    # Ctrl-C in the terminal is for the parent, which decides when the worker ends. Not a session of
-                    # its own: Linux weighs niceness only among the processes of one.
-                    process_group=0,
                 )
             reader, writer = await asyncio.open_unix_connection(sock=ours)
         except BaseException as error:

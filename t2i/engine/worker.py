@@ -48,7 +48,7 @@ REQUESTS_IN_FLIGHT = 16
 ROWS_PER_TICK = {"cpu": 16, "cuda": 64, "mps": 16}
 """By kind of device. Two requests of four guided pictures make 16 rows."""
 
-NICENESS = 5
+NICENESS = 10
 """So that whoever waits for an answer of the parent gets it while the processors are all in use."""
 
 PR_SET_PDEATHSIG = 1
@@ -57,6 +57,9 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> NoReturn:
+    # Ctrl-C in the terminal is for the parent, which decides when the worker ends. Not a session of its own: Linux
+    # weighs niceness only among the processes of one.
+    os.setpgid(0, 0)
     options = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="engine: %(levelname)s %(message)s")
     die_with_parent()

@@ -13,6 +13,7 @@ from t2i.provenance.marks import MIME_TYPES, SOURCE_TYPE, TOOL
 
 # A thumbnail would be many times larger than the picture.
 SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}
+GENERATOR = {"name": TOOL, "version": version("imagine-bot")}
 
 
 class Signer:
@@ -28,10 +29,10 @@ class Signer:
         action = {
             "action": "c2pa.created",
             "digitalSourceType": SOURCE_TYPE,
-            "softwareAgent": {"name": TOOL, "version": version("imagine-bot")},
+            "softwareAgent": GENERATOR,
         }
         manifest = {
-            "claim_generator_info": [{"name": TOOL, "version": version("imagine-bot")}],
+            "claim_generator_info": [GENERATOR],
             "title": title,
             "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
         }

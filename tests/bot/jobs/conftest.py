@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.closures import Closures
+from bot.jobs.crowd import Crowd
 from bot.jobs.delivery import Delivery, Encoding, Rendered
 from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.judgement import Verdict
@@ -163,12 +164,14 @@ class Scene:
         self.queue = JobQueue(database, queued_per_user=100)
         self.checkpoints = Checkpoints(database)
         self.board = ProgressBoard(self.queue, self.judge)
+        self.crowd = Crowd()
         self.delivery = Delivery(
             client,
             self.queue,
             self.board,
             images,
             render,
+            crowd=self.crowd,
             progress_interval=0.01,
             retry_delays=(0.01, 0.01, 0.01),
         )
@@ -180,6 +183,7 @@ class Scene:
             board=self.board,
             delivery=self.delivery,
             judge=self.judge,
+            crowd=self.crowd,
         )
         self.service = self.serve()
 

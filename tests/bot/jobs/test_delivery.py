@@ -410,7 +410,9 @@ async def test_a_preview_is_shown_only_once_it_was_screened(scene: Scene) -> Non
         shown.append(snapshot.progress)
         return render(snapshot, images, encoding)
 
-    watched = Delivery(scene.client, scene.queue, scene.board, scene.images, look, progress_interval=0)
+    watched = Delivery(
+        scene.client, scene.queue, scene.board, scene.images, look, crowd=scene.crowd, progress_interval=0
+    )
     async with watched.follow(job.id) as message:
         for step, preview in ((1, b"sheet"), (2, None), (3, b"next")):
             scene.board.post(job.id, Progress(step, 3, preview))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import statistics
 import sys
 import time
@@ -68,6 +69,15 @@ async def test_the_default_classifier_judges_generated_pictures_in_a_process_of_
     with pytest.raises(NotJudged):
         await classifier.score([b"no picture"])
     assert classifier.works, "a picture that cannot be read is not the classifier's fault"
+
+
+async def test_it_yields_the_processors_to_the_bot(start: Start) -> None:
+    classifier = start("open-nsfw")
+    await classifier.score([generated("RGB", side=64)])
+    (child,) = children()
+    assert child.nice() > psutil.Process().nice()
+    assert os.getsid(child.pid) == os.getsid(0), "niceness is weighed among the processes of one session"
+    assert os.getpgid(child.pid) == child.pid, "Ctrl+C in a terminal would end it before the bot has ended"
 
 
 async def test_it_is_started_again_once_and_then_says_that_it_does_not_work(start: Start) -> None:
