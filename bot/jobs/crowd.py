@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 
 MANY = 10
 """People who wait for their answers at once; of fewer nobody has to wait for long."""
-PATIENCE = 0.5
-"""Seconds that other work waits at most, each time, so that it goes on under any load."""
+PATIENCE = 1.0
+"""Seconds that a crowd may hold up other work, so that it goes on where people press without end."""
 
 
 class Crowd:
@@ -17,6 +17,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self._waiting = 0
+        self._since = 0.0
         self._few = asyncio.Event()
         self._few.set()
 
@@ -31,10 +32,11 @@ class Crowd:
 
     def _count(self, change: int) -> None:
         self._waiting += change
-        if self._waiting > MANY:
-            self._few.clear()
-        else:
+        if self._waiting <= MANY:
             self._few.set()
+        elif not self.here:
+            self._few.clear()
+            self._since = asyncio.get_running_loop().time()
 
     @property
     def here(self) -> bool:
@@ -42,7 +44,7 @@ class Crowd:
         return not self._few.is_set()
 
     async def answered(self) -> None:
-        """Returns as soon as only few wait, or when others have waited long enough for them."""
+        """Returns as soon as only few wait, or when many have waited for long."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout_at(self._since + PATIENCE):
                 await self._few.wait()
