@@ -44,13 +44,20 @@ class Connection(aiosqlite.Connection):
         def counted() -> Answer:
             try:
                 if begin is not None:
-                    self._conn.execute(begin)
+                    self._open(begin)
                 return work()
             finally:
                 self._done += 1
 
         answer: Answer = await self._execute(counted)  # type: ignore[no-untyped-call]
         return answer
+
+    def _open(self, begin: str) -> None:
+        try:
+            self._conn.execute(begin)
+        except sqlite3.Error:
+            self._begin = begin  # whatever is executed next must not be outside of the transaction
+            raise
 
     def cursor(self) -> Cursor:  # type: ignore[override]
         return Cursor(self, self._conn.cursor())

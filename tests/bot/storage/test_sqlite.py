@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,55 @@ async def test_a_transaction_without_statements_never_begins(database: Database,
     assert not hops
     async with database.write() as connection:
         await connection.execute(insert(guilds).values(id=2))
+
+
+@pytest.fixture
+async def driver(tmp_path: Path) -> AsyncIterator[sqlite.Connection]:
+    driver = await sqlite.connect(str(tmp_path / "things.db"), isolation_level=None, timeout=0)
+    await driver.cursor().execute("CREATE TABLE things (id INTEGER)")
+    yield driver
+    await driver.close()
+
+
+@pytest.fixture
+def stranger(driver: sqlite.Connection, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    stranger = sqlite3.connect(tmp_path / "things.db", isolation_level=None)
+    yield stranger
+    stranger.close()
+
+
+INSERT = "INSERT INTO things VALUES (1)"
+
+
+async def test_a_transaction_that_could_not_begin_begins_with_the_next_statement(
+    driver: sqlite.Connection, stranger: sqlite3.Connection
+) -> None:
+    stranger.execute("BEGIN IMMEDIATE")
+    driver.begin("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        await driver.cursor().execute(INSERT)
+    stranger.rollback()
+    await driver.cursor().execute(INSERT)
+    await driver.rollback()
+    assert stranger.execute("SELECT * FROM things").fetchall() == []
+
+
+async def test_a_statement_cancelled_before_it_began_is_undone_too(
+    driver: sqlite.Connection, stranger: sqlite3.Connection
+) -> None:
+    may_go = threading.Event()
+    before = asyncio.create_task(driver.run(lambda: may_go.wait(BOUND)))
+    await asyncio.sleep(0)
+    driver.begin("BEGIN IMMEDIATE")
+    executing = asyncio.create_task(driver.cursor().execute(INSERT))
+    await asyncio.sleep(0)
+    executing.cancel()
+    await asyncio.wait([executing], timeout=BOUND)
+    undoing = asyncio.create_task(driver.rollback())
+    await asyncio.sleep(0)
+    may_go.set()
+    await asyncio.wait_for(asyncio.gather(before, undoing), BOUND)
+    assert stranger.execute("SELECT * FROM things").fetchall() == []
 
 
 async def test_rows_outlive_their_transaction_and_nothing_stays_locked(database: Database) -> None:
