@@ -27,6 +27,8 @@ from bot.storage.tables import jobs
 ROOT = Path(__file__).parents[2]
 LOOK = 0.02
 """Seconds between two looks at what somebody waits for."""
+EVERYTHING = 1_000_000
+"""Messages of a channel: one that the sandbox let go would look as if it had been deleted."""
 SETTINGS = {
     "IMAGINE_CHECKPOINT": "tiny",
     "IMAGINE_PROGRESS_INTERVAL": "0.3",
@@ -152,7 +154,7 @@ async def stage(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="drill-")))
         url = stack.enter_context(databases.opened(database, folder))
         checkpoints_dir = checkpoints_dir or _tiny_checkpoint(folder)
-        async with sandbox or Sandbox(rate_limits=False) as discord:
+        async with sandbox or Sandbox(rate_limits=False, kept_messages=EVERYTHING) as discord:
             found = Stage(folder, discord, url, checkpoints_dir, settings)
             try:
                 yield found

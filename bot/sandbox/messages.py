@@ -25,9 +25,6 @@ from bot.sandbox.world import World
 
 MAX_CONTENT = 2000
 MAX_EMBEDS = 10
-KEPT_PER_CHANNEL = 500
-"""Messages a channel remembers; older ones go, so that a long run stays small."""
-
 _SENDABLE = MessageFlag.SUPPRESS_EMBEDS | MessageFlag.SUPPRESS_NOTIFICATIONS | MessageFlag.IS_COMPONENTS_V2
 
 
@@ -43,9 +40,11 @@ class Origin:
 
 
 class Messages:
-    def __init__(self, world: World, cdn: ContentNetwork) -> None:
+    def __init__(self, world: World, cdn: ContentNetwork, *, kept: int) -> None:
+        """Of each channel's messages all but the last `kept` go, so that a long run stays small."""
         self._world = world
         self._cdn = cdn
+        self._kept = kept
 
     def create(
         self, channel: Channel, author: User, payload: Json, uploads: list[Upload], origin: Origin | None = None
@@ -117,7 +116,7 @@ class Messages:
     def _insert(self, message: Message) -> None:
         kept = message.channel.messages
         kept[message.id] = message
-        if len(kept) > KEPT_PER_CHANNEL:
+        if len(kept) > self._kept:
             self.delete(next(iter(kept.values())))
         self._world.emit(MessageCreated(message))
 

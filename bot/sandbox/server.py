@@ -39,6 +39,7 @@ class Sandbox:
         ack_seconds: float = 3.0,
         token_seconds: float = 15 * 60.0,
         heartbeat_seconds: float = 41.25,
+        kept_messages: int = 500,
     ) -> None:
         """`token` is what the bot must log in with; the seconds are Discord's own and shorter only in tests."""
         self.token = token
@@ -50,7 +51,7 @@ class Sandbox:
             self.world, tokens, privileged_intents=privileged_intents, heartbeat_seconds=heartbeat_seconds
         )
         self.commands = Commands(self.world)
-        self.messages = Messages(self.world, self.cdn)
+        self.messages = Messages(self.world, self.cdn, kept=kept_messages)
         self.interactions = Interactions(
             self.world,
             self.gateway,

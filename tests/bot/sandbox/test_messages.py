@@ -159,6 +159,15 @@ async def test_history_comes_newest_first_in_pages(sandbox: Sandbox) -> None:
         assert [message.content async for message in channel.history(before=first)] == []
 
 
+async def test_a_channel_lets_go_of_its_oldest_messages() -> None:
+    bot = Bot()
+    async with Sandbox(rate_limits=False, kept_messages=2) as sandbox, connected(bot, sandbox):
+        channel = bot.guilds[0].text_channels[1]
+        for number in range(4):
+            await channel.send(str(number))
+        assert [message.content async for message in channel.history()] == ["3", "2"]
+
+
 async def test_a_nonce_makes_a_repeated_create_harmless(sandbox: Sandbox, rest: RestClient, bob: Person) -> None:
     path = f"/channels/{bob.channel_id}/messages"
     body = {"content": "once", "nonce": "job-7", "enforce_nonce": True}
