@@ -105,9 +105,9 @@ def _views(picture: bytes) -> list[Image.Image]:
 
 if __name__ == "__main__":
     os.setpgid(0, 0)  # Ctrl+C is for the bot, which ends this process
+    yield_process()  # before there are threads: Linux knows them apart, and each begins as its maker is
     try:
         chosen = load(sys.argv[1])
     except (ImportError, AttributeError, OSError) as error:
         sys.exit(f"The picture classifier {sys.argv[1]!r} cannot be loaded: {error}")
-    yield_process()
     serve(chosen, sys.stdin.buffer, sys.stdout.buffer)

@@ -70,13 +70,10 @@ class Connection(aiosqlite.Connection):
     async def rollback(self) -> None:
         """At once, unless there may be changes to undo or a statement is still under way, whose asker was cancelled."""
         self._begin = None
-        if self._given != self._done:
+        if self._given != self._done or (self._conn.in_transaction and self._conn.total_changes):
             await self.run(self._conn.rollback)
-        elif self._conn.in_transaction:
-            if self._conn.total_changes:
-                await self.run(self._conn.rollback)
-            else:
-                self._conn.rollback()
+        else:
+            self._conn.rollback()
 
 
 class Cursor(aiosqlite.Cursor):
