@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack, contextmanager
 
 import aiohttp
 import discord
+from alembic.util.exc import CommandError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from bot.client import ImagineBot, point_at_sandbox
 from bot.commands.admission import Admission
@@ -20,7 +22,7 @@ from bot.commands.casework import Casework
 from bot.commands.catalogue import Catalogue
 from bot.commands.changing import Changing
 from bot.commands.personal_data import PersonalData
-from bot.errors import DiscordRefused, DiscordUnreachable, SettingsError
+from bot.errors import DatabaseUnusable, DiscordRefused, DiscordUnreachable, SettingsError
 from bot.jobs.changes import Changes
 from bot.jobs.checkpoints import Checkpoints
 from bot.jobs.closures import Closures
@@ -30,6 +32,7 @@ from bot.jobs.dispatcher import Dispatcher
 from bot.jobs.measures import Measures
 from bot.jobs.model import JobSnapshot
 from bot.jobs.progress import ProgressBoard
+from bot.jobs.promises import Promises
 from bot.jobs.queue import JobQueue
 from bot.jobs.quota import Policy, Quotas
 from bot.jobs.samples import Samples
@@ -72,8 +75,8 @@ AUTHENTICATION_FAILED = 4004
 async def run(settings: Settings, token: str) -> None:
     """Serve until SIGTERM or SIGINT; a second signal leaves at once.
 
-    Raises SettingsError or AlreadyRunning before anything was started, DiscordRefused when Discord will never let this
-    token in, and DiscordUnreachable when it cannot be reached at the start.
+    Raises SettingsError, AlreadyRunning or DatabaseUnusable before anything was started, DiscordRefused when Discord
+    will never let this token in, and DiscordUnreachable when it cannot be reached at the start.
     """
     if settings.discord_api_base:
         point_at_sandbox(settings.discord_api_base)
@@ -83,8 +86,9 @@ async def run(settings: Settings, token: str) -> None:
         stack.enter_context(exclusive(settings.data_dir))
         database = Database(database_url(settings))
         stack.push_async_callback(database.close)
-        await stack.enter_async_context(database.exclusively())
-        await database.upgrade()
+        with _database_explained():
+            await stack.enter_async_context(database.exclusively())
+            await database.upgrade()
 
         engine = LocalEngine(
             checkpoints_dir=settings.checkpoints_dir, default=settings.checkpoint, hardware=settings.hardware
@@ -102,6 +106,7 @@ async def run(settings: Settings, token: str) -> None:
             await engine.start()
             await dispatcher.start()
             stack.push_async_callback(dispatcher.stop, GRACE)
+            await bot.admission.redeem(bot)
             await stack.enter_async_context(watched_loop())
             # What lives as long as the bot need not be looked through by every collection, which holds up everybody.
             gc.freeze()
@@ -181,6 +186,7 @@ def _wire(
             jobs,
             catalogue,
             crowd=crowd,
+            promises=Promises(settings.data_dir / "promises"),
             judging=judging,
             rules=prompt_rules,
             restrictions=Restrictions(database),
@@ -242,6 +248,25 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ask)
     return stop
+
+
+@contextmanager
+def _database_explained() -> Iterator[None]:
+    """Turns what keeps a database from being opened into a sentence that says what to do."""
+    try:
+        yield
+    except CommandError:  # of the migrations: the database has one that is not among them
+        raise DatabaseUnusable(
+            "The database was written by a newer Imagine Bot: start that version again, or restore a backup of before."
+        ) from None
+    except (DataError, IntegrityError, ProgrammingError):  # a defect
+        raise
+    except (DatabaseError, OSError) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0].rstrip(".")
+        raise DatabaseUnusable(
+            f"The database cannot be used: {reason}. Start again once it can, or restore a backup, or look at "
+            "IMAGINE_DATABASE_URL."
+        ) from None
 
 
 @contextmanager

@@ -12,13 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from bot import settings as settings_module
-from bot.errors import AlreadyRunning, DiscordRefused, DiscordUnreachable, SettingsError, UserFacingError
+from bot.errors import (
+    AlreadyRunning,
+    DatabaseUnusable,
+    DiscordRefused,
+    DiscordUnreachable,
+    SettingsError,
+    UserFacingError,
+)
 
 EXIT_CODES: dict[type[UserFacingError], int] = {
     SettingsError: 2,
     AlreadyRunning: 2,
     DiscordRefused: 3,
     DiscordUnreachable: 4,
+    DatabaseUnusable: 5,
 }
 """What ends the program with one sentence; anything else is a defect and shows its traceback."""
 
@@ -26,7 +34,7 @@ SANDBOX_DATA = Path("data/sandbox")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 something to mend or a failed step, 2 to 4 as in EXIT_CODES."""
+    """Returns the exit code: 0 done, 1 something to mend or a failed step, 2 to 5 as in EXIT_CODES."""
     options = _parser().parse_args(arguments)
     command = {"run": _run, "sandbox": _sandbox, "check": _check, "data": _data}[options.command]
     try:

@@ -103,6 +103,10 @@ class DiscordUnreachable(UserFacingError):
     """Discord cannot be reached right now; the process ends with exit code 4 and may be started again."""
 
 
+class DatabaseUnusable(UserFacingError):
+    """The database does not answer, or not as this version needs; the process ends with exit code 5."""
+
+
 class PicturesNotSaved(UserFacingError):
     """The pictures were drawn, but the disk did not take them."""
 

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     one = drill("diskfull", "the disk takes nothing more for a while", jobs=60)
     one.add_argument("--times", type=int, default=3)
     one.add_argument("--full", type=float, default=8.0, help="seconds each time")
-    one = drill("locked", "somebody else holds the database's write lock", jobs=40)
+    one = drill("locked", "somebody else holds the database's write lock", jobs=60)
     one.add_argument("--held", type=float, default=10.0, help="seconds")
     one = drill("clock", "the clock jumps an hour back and a day ahead", jobs=40)
     one.add_argument("--pause", type=float, default=15.0, help="seconds between the jumps at most")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 import aiohttp
 import discord
 
+from bot.commands import errors
 from bot.commands.catalogue import Catalogue
 from bot.commands.terms import Terms
 from bot.errors import BotLacksPermission
 from bot.jobs.crowd import Crowd
 from bot.jobs.model import Job, JobKind, JobSnapshot, NewJob
+from bot.jobs.promises import Promises
 from bot.jobs.service import JobService
 from bot.moderation.judging import Judging
 from bot.moderation.restrictions import Restrictions
@@ -24,6 +29,8 @@ from bot.views import job as job_view
 from bot.views import text
 
 log = logging.getLogger(__name__)
+
+Response = TypeVar("Response")
 
 COMMIT_PATIENCE = 1.5
 """Seconds the commit may take before the interaction is deferred; Discord gives up after 3."""
@@ -43,6 +50,7 @@ class Admission:
         catalogue: Catalogue,
         *,
         crowd: Crowd,
+        promises: Promises,
         judging: Judging,
         rules: PromptRules,
         restrictions: Restrictions,
@@ -51,6 +59,7 @@ class Admission:
         self._jobs = jobs
         self._catalogue = catalogue
         self._crowd = crowd
+        self._promises = promises
         self._judging = judging
         self._rules = rules
         self._restrictions = restrictions
@@ -68,11 +77,20 @@ class Admission:
     ) -> None:
         """Queue a job for the person behind `interaction` and acknowledge it.
 
-        Nothing is sent before the commit, so whatever a person saw acknowledged is kept. Raises a UserFacingError or
-        an InvalidRequest, with nothing queued, when the job cannot be taken.
+        Nothing is sent before the job is on the disk, so whatever a person saw acknowledged is kept. Raises a
+        UserFacingError or an InvalidRequest, with nothing queued, when the job cannot be taken.
         """
         with self._crowd.one_more():
             await self._admit(interaction, kind, options, parent, parent_index)
+
+    async def redeem(self, bot: discord.Client) -> None:
+        """Take in what was promised when the bot was killed; once, before anything new is asked for."""
+        for new in await asyncio.to_thread(self._promises.all):
+            try:
+                await self._jobs.submit(new)
+            except Exception as error:
+                await errors.take_back(bot, new.interaction_id, new.interaction_token, error)
+            self._promises.forget(new)
 
     async def _admit(
         self,
@@ -114,11 +132,9 @@ class Admission:
         """Whether the job's message came to be now."""
         commit = asyncio.create_task(self._jobs.submit(new))
         await asyncio.wait({commit}, timeout=COMMIT_PATIENCE)
-        if not commit.done():
-            await interaction.response.defer(thinking=True)
-        job = await commit
-        if job.message_id is not None:
-            return False  # Discord sent the interaction twice; its message is there already
+        job = commit.result() if commit.done() else await self._deferred(interaction, new, commit)
+        if job is None or job.message_id is not None:
+            return False  # refused, or Discord sent the interaction twice; its message is there already
         # As it was admitted: a fast engine may have begun, and what it shows needs files that only an edit brings.
         snapshot = replace(await self._at_once(job), job=job)
         view = job_view.render(snapshot).view
@@ -132,6 +148,16 @@ class Admission:
             return True
         await interaction.delete_original_response()  # the job was erased meanwhile, when it had no message
         return False
+
+    async def _deferred(self, interaction: discord.Interaction, new: NewJob, commit: asyncio.Task[Job]) -> Job | None:
+        """The job, once its commit has come back; None when it was refused, which the person has been told by then."""
+        async with self._promises.kept(new):
+            try:
+                await _answered(lambda: interaction.response.defer(thinking=True))
+                return await commit
+            except Exception as error:
+                await errors.report(interaction, error)
+                return None
 
     async def _add_note(self, interaction: discord.Interaction, ruling: Ruling) -> None:
         """Tell the author alone what a rule says; the job is taken, whatever becomes of this."""
@@ -178,21 +204,23 @@ def require_permissions(interaction: discord.Interaction) -> None:
 
 
 async def _send(interaction: discord.Interaction, view: discord.ui.LayoutView) -> int:
-    """Answer the interaction with `view`; returns the message's id. A connection lost on the way is tried once more."""
+    """Answer the interaction with `view`; returns the message's id."""
     if interaction.response.is_done():
         return (await interaction.edit_original_response(view=view)).id
+    response = await _answered(lambda: interaction.response.send_message(view=view))
+    if response is None:
+        return (await interaction.original_response()).id
+    assert response.message_id is not None, "an answer with a message always has its id"
+    return response.message_id
+
+
+async def _answered(answer: Callable[[], Awaitable[Response]]) -> Response | None:
+    """A connection lost on the way is tried once more; None when an earlier try had arrived after all."""
     try:
-        return _message_id(await interaction.response.send_message(view=view))
-    except (OSError, aiohttp.ClientError):
-        pass
-    try:
-        return _message_id(await interaction.response.send_message(view=view))
+        with suppress(OSError, aiohttp.ClientError):
+            return await answer()
+        return await answer()
     except discord.HTTPException as error:
         if error.code != ALREADY_ACKNOWLEDGED:
             raise
-        return (await interaction.original_response()).id  # the first answer had arrived after all
-
-
-def _message_id(response: discord.InteractionCallbackResponse[discord.Client]) -> int:
-    assert response.message_id is not None, "an answer with a message always has its id"
-    return response.message_id
+        return None

@@ -9,6 +9,7 @@ import aiohttp
 import discord
 from discord import app_commands
 from discord.ext import commands
+from discord.http import Route
 
 from bot.errors import TermsNotAccepted, UserFacingError
 from bot.views import terms as terms_view
@@ -40,6 +41,18 @@ async def report(interaction: discord.Interaction, error: Exception) -> None:
         return
     view = terms_view.ask(error) if isinstance(error, TermsNotAccepted) else None
     await _say(interaction, _sentence(error), view)
+
+
+async def take_back(bot: discord.Client, interaction_id: int, token: str, error: Exception) -> None:
+    """The same, when the process that answered an interaction by the public "thinking…" was killed."""
+    sentence = _sentence(error)
+    answers = f"/webhooks/{bot.application_id}/{token}"
+    note = {"content": sentence, "flags": discord.MessageFlags(ephemeral=True).value}
+    try:
+        await bot.http.request(Route("DELETE", f"{answers}/messages/@original"))
+        await bot.http.request(Route("POST", answers), json=note)
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as failure:
+        log.warning("Interaction %d could not be told %r: %s", interaction_id, sentence, failure)
 
 
 def _sentence(error: Exception) -> str:

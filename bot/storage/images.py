@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import secrets
 from pathlib import Path
+
+from bot.storage import durable
 
 
 class ImageLost(Exception):
@@ -33,20 +33,7 @@ class ImageStore:
         path = self._path(sha256)
         if path.exists() and path.read_bytes() == data:
             return sha256
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sync_folder(path.parent.parent)
-        draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        durable.write(path, data)
         return sha256
 
     def read(self, sha256: str) -> bytes:
@@ -76,17 +63,8 @@ class ImageStore:
 
     def delete_drafts(self) -> None:
         """What a process that was killed had not written to the end. Nothing may be put meanwhile."""
-        for draft in self._root.glob("*/.*.tmp"):
+        for draft in self._root.glob(f"*/{durable.DRAFTS}"):
             draft.unlink(missing_ok=True)
 
     def _path(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
-
-
-def _sync_folder(folder: Path) -> None:
-    # The rename itself is only durable once the folder is.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,9 +18,10 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, NullPool, Table, event, func, make_url, select
+from sqlalchemy import URL, Connection, NullPool, Table, event, func, make_url, select
 from sqlalchemy.dialects.postgresql import Insert as PostgreSQLInsert
 from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.errors import AlreadyRunning, SettingsError
@@ -36,7 +37,7 @@ _READER = _DURABLE | {"query_only": "ON", "wal_autocheckpoint": "0"}
 
 def database_url(settings: Settings) -> str:
     """The operator's SQLAlchemy URL, or a SQLite file in the data folder."""
-    return settings.database_url or f"sqlite+aiosqlite:///{settings.data_dir / 'imagine.db'}"
+    return settings.database_url or f"sqlite:///{settings.data_dir / 'imagine.db'}"
 
 
 # Interaction tokens travel as parameters: aiosqlite would log them at DEBUG, SQLAlchemy in errors (hide_parameters).
@@ -44,16 +45,15 @@ logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
 
 class Database:
-    """Transactions on one database, given by its SQLAlchemy URL (`sqlite+aiosqlite://` or `postgresql://`).
+    """Transactions on one database, given by its SQLAlchemy URL (`sqlite://` or `postgresql://`).
 
-    Raises SettingsError when the driver for PostgreSQL, an extra, is not installed.
+    Raises SettingsError for any other, or when the driver for PostgreSQL, an extra, is not installed.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
-        if self.url.get_backend_name() == "postgresql":
-            self.url = self.url.set(drivername="postgresql+psycopg")
+        self.url = _parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.url = self.url.set(drivername="sqlite+aiosqlite" if self.is_sqlite else "postgresql+psycopg")
         self._writer: AsyncEngine
         self._reader: AsyncEngine
         if self.is_sqlite:
@@ -149,6 +149,19 @@ class Database:
             driver.begin(begin)
 
         return engine
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SettingsError(  # without what was given, which may hold a password
+            "IMAGINE_DATABASE_URL is not the address of a PostgreSQL or SQLite database, such as "
+            "postgresql://user:password@host/imagine."
+        )
+    return parsed
 
 
 def _migrations() -> Path:

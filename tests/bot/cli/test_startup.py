@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bot.sandbox.events import PresenceChanged
+from bot.sandbox.events import Event, PresenceChanged
 from bot.sandbox.server import Sandbox
 from bot.storage.lock import exclusive
-from tests.bot.cli.conftest import PATIENCE, ROOT, Cli, Ended
+from tests.bot.cli.conftest import ROOT, Cli, Ended
 
 
 def sentence(ended: Ended) -> str:
@@ -77,15 +79,15 @@ async def test_a_wrong_token_is_one_sentence(cli: Cli) -> None:
     ],
 )
 async def test_a_gateway_that_closes_for_good_is_one_sentence(cli: Cli, code: int, words: str) -> None:
-    online = asyncio.Event()
     async with Sandbox() as sandbox:
-        sandbox.world.listen(lambda event: online.set() if isinstance(event, PresenceChanged) else None)
-        ending = asyncio.create_task(
-            cli("run", discord_token=sandbox.token, discord_api_base=sandbox.api_base, checkpoint="none")
-        )
-        await asyncio.wait_for(online.wait(), PATIENCE)
-        sandbox.faults.inject({"gateway": "close", "code": code})
-        ended = await ending
+
+        def close(event: Event) -> None:
+            # Every time, as Discord does: a client that sees the connection end at once takes it for a lost one.
+            if event == PresenceChanged(online=True):
+                sandbox.faults.inject({"gateway": "close", "code": code})
+
+        sandbox.world.listen(close)
+        ended = await cli("run", discord_token=sandbox.token, discord_api_base=sandbox.api_base, checkpoint="none")
 
     assert ended.code == 3
     assert words in sentence(ended)
@@ -107,6 +109,69 @@ async def test_a_second_bot_leaves_the_data_folder_to_the_first(cli: Cli, tmp_pa
 
     assert ended.code == 2
     assert "Another Imagine Bot" in sentence(ended)
+
+
+async def test_a_data_folder_that_cannot_be_written_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    ended = await cli("run", discord_token="any", data_dir=str(tmp_path / "file" / "data"))
+
+    assert ended.code == 2
+    assert "set IMAGINE_DATA_DIR to another folder" in sentence(ended)
+
+
+@pytest.mark.parametrize("address", ["imagine", "mysql://root:pass-word@127.0.0.1/imagine"])
+async def test_an_address_of_no_known_database_is_one_sentence(cli: Cli, address: str) -> None:
+    ended = await cli("run", discord_token="any", database_url=address)
+
+    assert ended.code == 2
+    assert "is not the address of a PostgreSQL or SQLite database" in sentence(ended)
+    assert "pass-word" not in ended.err
+
+
+async def test_a_database_that_does_not_answer_is_one_sentence(cli: Cli) -> None:
+    pytest.importorskip("psycopg")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        ended = await cli(
+            "run", discord_token="any", database_url=f"postgresql://me:pass-word@127.0.0.1:{port}/imagine"
+        )
+
+    assert ended.code == 5
+    assert "The database cannot be used: connection failed" in sentence(ended)
+    assert "pass-word" not in ended.err
+
+
+async def test_a_file_that_is_no_database_is_one_sentence_and_stays_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear reader, " * 100)
+
+    ended = await cli("run", discord_token="any", database_url=f"sqlite:///{file}")
+
+    assert ended.code == 5
+    assert "The database cannot be used: file is not a database" in sentence(ended)
+    assert file.read_text() == "Dear reader, " * 100
+
+
+async def test_a_database_that_somebody_else_writes_to_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "imagine.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ended = await cli("run", discord_token="any", database_url=f"sqlite:///{tmp_path / 'imagine.db'}")
+
+    assert ended.code == 5
+    assert "The database cannot be used: database is locked. Start again once it can" in sentence(ended)
+
+
+async def test_a_database_of_a_newer_version_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "imagine.db")) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        database.execute("INSERT INTO alembic_version VALUES ('of next year')")
+
+    ended = await cli("run", discord_token="any", database_url=f"sqlite:///{tmp_path / 'imagine.db'}")
+
+    assert ended.code == 5
+    assert "written by a newer Imagine Bot" in sentence(ended)
 
 
 async def test_a_port_that_is_taken_is_one_sentence(cli: Cli) -> None:

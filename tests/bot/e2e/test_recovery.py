@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
@@ -92,3 +94,38 @@ async def test_a_bot_killed_while_jobs_wait_draws_them_all_once(stage: Stage) ->
     for message, number in zip(asked, range(6), strict=True):
         assert f"number {number}" in (await stage.alice.settles(message)).text
     assert [message["id"] for message in await stage.messages()] == [message["id"] for message in asked]
+
+
+async def test_a_bot_killed_before_a_deferred_job_was_committed_still_draws_it_in_that_message(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.bot.data_dir / "imagine.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # so that the bot's commit has to wait
+        thinking = await stage.alice.types("imagine", prompt="a red apple", seed=7)
+        assert text_of(thinking) == ""
+        await stage.bot.kill()
+        database.execute("ROLLBACK")
+
+    await stage.bot.start()
+
+    await stage.result_of(thinking)
+    assert list((stage.bot.data_dir / "promises").iterdir()) == []
+
+
+async def test_what_was_promised_and_cannot_be_taken_in_any_more_is_taken_back_in_private(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.bot.data_dir / "imagine.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        thinking = await stage.alice.types("imagine", prompt="a red apple")
+        await stage.bot.kill()
+        # Somebody closed every queue meanwhile.
+        database.execute("INSERT INTO closures VALUES (0, 'draining')")
+        database.execute("COMMIT")
+
+        await stage.bot.start()
+        await stage.alice.loses(thinking)
+        database.execute("DELETE FROM closures")
+
+    (note,) = await stage.alice.until(
+        lambda: [data for op, data in stage.alice.seen if op == "message_create" and "running empty" in text_of(data)]
+    )
+    assert is_private(note)
+    await stage.alice.online()
+    assert list((stage.bot.data_dir / "promises").iterdir()) == []

@@ -202,5 +202,5 @@ async def test_closing_folds_the_log_into_the_file(tmp_path: Path) -> None:
 
 
 def test_the_database_lies_in_the_data_folder_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
-    assert database_url(Settings(data_dir=tmp_path)) == f"sqlite+aiosqlite:///{tmp_path}/imagine.db"
+    assert database_url(Settings(data_dir=tmp_path)) == f"sqlite:///{tmp_path}/imagine.db"
     assert database_url(Settings(database_url="postgresql+psycopg://db/bot")) == "postgresql+psycopg://db/bot"
