@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import aiohttp
@@ -17,46 +17,15 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from bot.client import ImagineBot, point_at_sandbox
-from bot.commands.admission import Admission
-from bot.commands.casework import Casework
-from bot.commands.catalogue import Catalogue
-from bot.commands.changing import Changing
-from bot.commands.personal_data import PersonalData
-from bot.errors import DatabaseUnusable, DiscordRefused, DiscordUnreachable, SettingsError
-from bot.jobs.changes import Changes
-from bot.jobs.checkpoints import Checkpoints
-from bot.jobs.closures import Closures
-from bot.jobs.crowd import Crowd
-from bot.jobs.delivery import Delivery, Encoding, Rendered
-from bot.jobs.dispatcher import Dispatcher
-from bot.jobs.measures import Measures
-from bot.jobs.model import JobSnapshot
-from bot.jobs.progress import ProgressBoard
-from bot.jobs.promises import Promises
-from bot.jobs.queue import JobQueue
-from bot.jobs.quota import Policy, Quotas
-from bot.jobs.samples import Samples
-from bot.jobs.service import JobService
-from bot.jobs.shelving import Shelving
-from bot.jobs.switching import Switching
+from bot.errors import DatabaseUnusable, DiscordRefused, DiscordUnreachable
 from bot.lag import watched_loop
-from bot.moderation.audit_log import AuditLog
 from bot.moderation.classifier import NO_CLASSIFIER, ClassifierProcess
-from bot.moderation.judging import Judging
-from bot.moderation.prompt_rules import ServerRules
-from bot.moderation.restrictions import Restrictions
-from bot.moderation.rules import PromptRules
-from bot.moderation.servers import Servers
-from bot.moderation.tracing import Tracing
 from bot.priority import yielding_threads
+from bot.services import wire
 from bot.settings import Settings
-from bot.storage.images import ImageStore
 from bot.storage.lock import exclusive
 from bot.storage.session import Database, database_url
-from bot.views import job as job_view
 from t2i.engine.client import LocalEngine
-from t2i.provenance import Certificate, CertificateError, Signer, create, load
-from t2i.provenance.certificate import KEY
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +68,15 @@ async def run(settings: Settings, token: str) -> None:
         if classifier is not None:
             stack.push_async_callback(classifier.close)
             classifier.start()
-        dispatcher = _wire(bot, settings, database, engine, classifier)
+        bot.services = wire(bot, settings, database, engine, classifier)
+        dispatcher = bot.services.dispatcher
 
         with _discord_explained():
             await bot.login(token)
             await engine.start()
             await dispatcher.start()
             stack.push_async_callback(dispatcher.stop, GRACE)
-            await bot.admission.redeem(bot)
+            await bot.services.admission.redeem(bot)
             await stack.enter_async_context(watched_loop())
             # What lives as long as the bot need not be looked through by every collection, which holds up everybody.
             gc.freeze()
@@ -114,117 +84,6 @@ async def run(settings: Settings, token: str) -> None:
             sys.setswitchinterval(SWITCH_INTERVAL)
             await _until(stop, bot.connect())
         log.info("Stopping: jobs all but done get %g s, the others keep their place.", GRACE)
-
-
-def _wire(
-    bot: ImagineBot,
-    settings: Settings,
-    database: Database,
-    engine: LocalEngine,
-    classifier: ClassifierProcess | None,
-) -> Dispatcher:
-    queue = JobQueue(database, running_per_user=settings.running_per_user, queued_per_user=settings.queued_per_user)
-    checkpoints = Checkpoints(database)
-    store = ImageStore(settings.data_dir / "images")
-
-    certificate = _certificate(settings)
-    signer = Signer(certificate)
-
-    def render(snapshot: JobSnapshot, images: Mapping[int, bytes], encoding: Encoding) -> Rendered:
-        named = (info for info in engine.checkpoints() if info.name == snapshot.job.checkpoint)
-        return job_view.render(snapshot, images, encoding, next(named, None), signer)
-
-    servers = Servers(database)
-    judging = Judging(
-        database,
-        servers,
-        classifier,
-        age_restricted=bot.is_age_restricted,
-        accepts_unjudged=settings.accept_unjudged is not None,
-    )
-    board = ProgressBoard(queue, judging)
-    crowd = Crowd()
-    delivery = Delivery(bot, queue, board, store, render, crowd=crowd, progress_interval=settings.progress_interval)
-    dispatcher = Dispatcher(
-        engine=engine,
-        queue=queue,
-        checkpoints=checkpoints,
-        images=store,
-        board=board,
-        delivery=delivery,
-        judge=judging,
-        crowd=crowd,
-    )
-    policy = Policy(
-        role_weights=settings.role_weights,
-        user_limit=settings.quota_per_user,
-        role_limits=settings.quota_per_role,
-        guild_limit=settings.quota_per_server,
-    )
-    jobs = JobService(
-        queue=queue,
-        checkpoints=checkpoints,
-        images=store,
-        board=board,
-        delivery=delivery,
-        dispatcher=dispatcher,
-        closures=Closures(database),
-        policy=policy,
-    )
-    server_rules = ServerRules(database)
-    prompt_rules = PromptRules(server_rules, settings.blocked_words)
-    catalogue = Catalogue(checkpoints, settings.checkpoint, engine.shelf)
-    measures, changes = Measures(database), Changes(database)
-    switching = Switching(
-        engine=engine, checkpoints=checkpoints, changes=changes, measures=measures, default=settings.checkpoint
-    )
-    shelving = Shelving(engine=engine, checkpoints=checkpoints, turn=switching.turn, default=settings.checkpoint)
-    bot.serve(
-        jobs=jobs,
-        catalogue=catalogue,
-        admission=Admission(
-            jobs,
-            catalogue,
-            crowd=crowd,
-            promises=Promises(settings.data_dir / "promises"),
-            judging=judging,
-            rules=prompt_rules,
-            restrictions=Restrictions(database),
-            servers=servers,
-        ),
-        quotas=Quotas(database, policy),
-        checkpoints=checkpoints,
-        changing=Changing(
-            bot,
-            changes=changes,
-            checkpoints=checkpoints,
-            switching=switching,
-            shelving=shelving,
-            catalogue=catalogue,
-            judging=judging,
-        ),
-        shelving=shelving,
-        samples=Samples(engine, measures, settings.data_dir / "samples"),
-        judging=judging,
-        servers=servers,
-        server_rules=server_rules,
-        prompt_rules=prompt_rules,
-        casework=Casework(bot, database, store),
-        audit_log=AuditLog(database),
-        personal_data=PersonalData(bot, database, store, jobs, retention_days=settings.retention_days),
-        tracing=Tracing(database),
-        roots=certificate.roots,
-    )
-    return dispatcher
-
-
-def _certificate(settings: Settings) -> Certificate:
-    """The operator's, or one made now. Raises SettingsError when it cannot be used."""
-    folder = settings.certificate_folder
-    try:
-        return load(folder) if (folder / KEY).exists() else create(folder, "Imagine Bot")
-    except (CertificateError, OSError) as error:
-        raise SettingsError(str(error)) from None
 
 
 async def _until(stop: asyncio.Event, connection: Coroutine[None, None, None]) -> None:

@@ -14,23 +14,8 @@ import yarl
 from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 
-from bot.commands.admission import Admission
-from bot.commands.casework import Casework
-from bot.commands.catalogue import Catalogue
-from bot.commands.changing import Changing
-from bot.commands.personal_data import PersonalData
 from bot.errors import SettingsError
-from bot.jobs.checkpoints import Checkpoints
-from bot.jobs.quota import Quotas
-from bot.jobs.samples import Samples
-from bot.jobs.service import JobService
-from bot.jobs.shelving import Shelving
-from bot.moderation.audit_log import AuditLog
-from bot.moderation.judging import Judging
-from bot.moderation.prompt_rules import ServerRules
-from bot.moderation.rules import PromptRules
-from bot.moderation.servers import Servers
-from bot.moderation.tracing import Tracing
+from bot.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -64,24 +49,8 @@ EXTENSIONS = tuple(
 class ImagineBot(commands.Bot):
     """Hears of guilds and interactions only; no privileged intent, no message content, no member list."""
 
-    jobs: JobService
-    catalogue: Catalogue
-    admission: Admission
-    quotas: Quotas
-    checkpoints: Checkpoints
-    changing: Changing
-    shelving: Shelving
-    samples: Samples
-    judging: Judging
-    servers: Servers
-    server_rules: ServerRules
-    prompt_rules: PromptRules
-    casework: Casework
-    audit_log: AuditLog
-    personal_data: PersonalData
-    tracing: Tracing
-    roots: str
-    """Certificates in PEM whose pictures count as made here."""
+    services: Services
+    """To be set before `login`, because the extensions work with them."""
 
     def __init__(self, data_dir: Path) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
@@ -98,36 +67,6 @@ class ImagineBot(commands.Bot):
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         )
         self._synced = data_dir / "commands.sha256"
-
-    def serve(
-        self,
-        *,
-        jobs: JobService,
-        catalogue: Catalogue,
-        admission: Admission,
-        quotas: Quotas,
-        checkpoints: Checkpoints,
-        changing: Changing,
-        shelving: Shelving,
-        samples: Samples,
-        judging: Judging,
-        servers: Servers,
-        server_rules: ServerRules,
-        prompt_rules: PromptRules,
-        casework: Casework,
-        audit_log: AuditLog,
-        personal_data: PersonalData,
-        tracing: Tracing,
-        roots: str,
-    ) -> None:
-        """Give the extensions what they work with; to be called before `login`."""
-        self.jobs, self.catalogue, self.admission, self.quotas = jobs, catalogue, admission, quotas
-        self.checkpoints, self.changing, self.shelving, self.samples = checkpoints, changing, shelving, samples
-        self.judging = judging
-        self.server_rules, self.prompt_rules = server_rules, prompt_rules
-        self.personal_data = personal_data
-        self.servers, self.casework, self.audit_log = servers, casework, audit_log
-        self.tracing, self.roots = tracing, roots
 
     def is_age_restricted(self, guild_id: int | None, channel_id: int) -> bool:
         """Whether the channel, or the one a thread belongs to, is marked so; not where it is unknown."""

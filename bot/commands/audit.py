@@ -38,7 +38,7 @@ class Audit(commands.GroupCog, group_name=COMMAND):
     """What managers and moderators did."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._log = bot.audit_log
+        self._log = bot.services.audit_log
         self._managing = Managing(bot)
 
     @app_commands.command()

@@ -164,4 +164,4 @@ class RecentPresses:
 
 async def setup(bot: ImagineBot) -> None:
     bot.add_dynamic_items(JobButton)
-    await bot.add_cog(Buttons(bot.jobs, bot.admission, bot.catalogue, Moderating(bot)))
+    await bot.add_cog(Buttons(bot.services.jobs, bot.services.admission, bot.services.catalogue, Moderating(bot)))

@@ -21,7 +21,6 @@ from discord.http import Route, handle_message_parameters
 
 from bot.jobs.delivery import Rendered
 from bot.jobs.rounds import Rounds
-from bot.jobs.service import JobService
 from bot.moderation.cases import Case, CaseState
 from bot.moderation.docket import CaseFile, Docket
 from bot.moderation.hashes import variants
@@ -67,12 +66,21 @@ class Casework(Rounds):
         self.review = Review(database, images, variants)
         self.restrictions = Restrictions(database)
         self._bot = bot
+        self._images = images
         self._notices = Notices(database)
         self._later: dict[str, tuple[float, float]] = {}
         """When to try again, and the pause after that, by what it is."""
         self._began = datetime.now(UTC)
         self._tried: set[int] = set()
         """Notices that Discord may have taken though its answer did not arrive."""
+
+    def originals(self, file: CaseFile) -> list[bytes]:
+        """The case's pictures as PNG, where they are still there; reads the disk."""
+        found = []
+        for image in file.images:
+            with suppress(ImageLost):
+                found.append(self._images.read(image.sha256))
+        return found
 
     async def _look(self) -> float:
         await self._tell()
@@ -148,7 +156,7 @@ class Casework(Rounds):
 
     async def _rendered(self, case: Case) -> Rendered:
         file = await self.docket.look(case.id)
-        return await asyncio.to_thread(lambda: case_view.render(file, originals(self._bot.jobs, file)))
+        return await asyncio.to_thread(lambda: case_view.render(file, self.originals(file)))
 
     # --- people -----------------------------------------------------------------------------------------------------
 
@@ -191,15 +199,6 @@ class Casework(Rounds):
                 form = parameters.multipart
                 return await self._bot.http.request(route, files=parameters.files, form=form)
             return await self._bot.http.request(route, json=parameters.payload)
-
-
-def originals(jobs: JobService, file: CaseFile) -> list[bytes]:
-    """The case's pictures as PNG, where they are still there; reads the disk."""
-    found = []
-    for image in file.images:
-        with suppress(ImageLost):
-            found.append(jobs.read_image(image.sha256))
-    return found
 
 
 def _messages(channel_id: int) -> Route:

@@ -43,12 +43,12 @@ class Checkpoint(commands.GroupCog, group_name=COMMAND):
 
     def __init__(self, bot: ImagineBot) -> None:
         self._bot = bot
-        self._catalogue = bot.catalogue
-        self._checkpoints = bot.checkpoints
-        self._changing = bot.changing
-        self._shelving = bot.shelving
-        self._samples = bot.samples
-        self._judging = bot.judging
+        self._catalogue = bot.services.catalogue
+        self._checkpoints = bot.services.checkpoints
+        self._changing = bot.services.changing
+        self._shelving = bot.services.shelving
+        self._samples = bot.services.samples
+        self._judging = bot.services.judging
         self._managing = Managing(bot)
         self._mending: asyncio.Task[None] | None = None
 

@@ -66,4 +66,4 @@ class Imagine(commands.Cog):
 
 
 async def setup(bot: ImagineBot) -> None:
-    await bot.add_cog(Imagine(bot.admission, bot.catalogue))
+    await bot.add_cog(Imagine(bot.services.admission, bot.services.catalogue))

@@ -27,9 +27,9 @@ class Lora(commands.GroupCog, group_name=COMMAND):
     """Small additions to checkpoints."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._changing = bot.changing
-        self._shelving = bot.shelving
-        self._audit_log = bot.audit_log
+        self._changing = bot.services.changing
+        self._shelving = bot.services.shelving
+        self._audit_log = bot.services.audit_log
         self._managing = Managing(bot)
 
     @app_commands.command(name="list")

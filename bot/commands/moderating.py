@@ -18,7 +18,7 @@ class Moderating:
     managers named (`/moderation role add`), and whomever the server's own settings for the command name."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._bot = bot
+        self._servers = bot.services.servers
         self._managing = Managing(bot)
 
     async def require(self, interaction: discord.Interaction, command: str | None = None) -> int:
@@ -37,6 +37,6 @@ class Moderating:
             return True
         if isinstance(interaction.user, discord.Member):
             worn = {role.id for role in interaction.user.roles}
-            if not worn.isdisjoint(await self._bot.servers.moderator_roles(interaction.guild_id)):
+            if not worn.isdisjoint(await self._servers.moderator_roles(interaction.guild_id)):
                 return True
         return command is not None and await self._managing.named(interaction, command)

@@ -30,7 +30,7 @@ class Moderation(commands.GroupCog, group_name=COMMAND):
     role = app_commands.Group(name="role", description="Roles that moderate besides those with Manage Messages.")
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._servers = bot.servers
+        self._servers = bot.services.servers
         self._managing = Managing(bot)
 
     @app_commands.command()

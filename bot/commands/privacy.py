@@ -30,8 +30,8 @@ class PrivacyCommands(commands.GroupCog, group_name="privacy"):
     """What the bot keeps about you."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._data = bot.personal_data
-        self._servers = bot.servers
+        self._data = bot.services.personal_data
+        self._servers = bot.services.servers
         self._moderating = Moderating(bot)
 
     async def cog_load(self) -> None:

@@ -31,7 +31,7 @@ class Queue(commands.GroupCog, group_name="queue"):
 
     def __init__(self, bot: ImagineBot) -> None:
         self._bot = bot
-        self._jobs: JobService = bot.jobs
+        self._jobs: JobService = bot.services.jobs
         self._moderating = Moderating(bot)
 
     @app_commands.command()

@@ -28,6 +28,8 @@ _OF_JOB = re.compile(rf"(?:report|{'|'.join(Verb)}):(\d{{1,18}})(?::\d)?")
 class Reporting(commands.Cog):
     def __init__(self, bot: ImagineBot) -> None:
         self._bot = bot
+        self._jobs = bot.services.jobs
+        self._casework = bot.services.casework
         self._menu = app_commands.ContextMenu(name=MENU, callback=self._choose)
         self._menu.guild_only = True
 
@@ -52,7 +54,7 @@ class Reporting(commands.Cog):
     @commands.Cog.listener()
     async def on_appeal_button(self, interaction: discord.Interaction, case_id: int) -> None:
         try:
-            await self._bot.casework.review.require_appealable(case_id, interaction.user.id)
+            await self._casework.review.require_appealable(case_id, interaction.user.id)
             await interaction.response.send_modal(view.appeal_form(case_id))
         except Exception as error:
             await report(interaction, error)
@@ -68,10 +70,10 @@ class Reporting(commands.Cog):
             await report(interaction, error)
 
     async def _ask(self, interaction: discord.Interaction, job_id: int) -> None:
-        job = await self._bot.jobs.get(job_id)
+        job = await self._jobs.get(job_id)
         if job.guild_id != interaction.guild_id:
             raise JobNotFound("That job is of another server.")
-        images = await self._bot.jobs.images(job_id)
+        images = await self._jobs.images(job_id)
         if not any(image.showing.seen for image in images):
             raise PicturesGone("This message shows no picture that could be reported.")
         await interaction.response.send_modal(view.report_form(job, images))
@@ -80,22 +82,22 @@ class Reporting(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         picture = fields.get("picture")
         if picture is None:  # it was not asked for, where only one is shown
-            shown = [image.index for image in await self._bot.jobs.images(job_id) if image.showing.seen]
+            shown = [image.index for image in await self._jobs.images(job_id) if image.showing.seen]
             index = shown[0] if len(shown) == 1 else None
         else:
             index = None if picture == ALL else int(picture)
-        done = await self._bot.casework.reports.report(job_id, index, interaction.user.id, fields["reason"])
-        self._bot.casework.wake()
+        done = await self._casework.reports.report(job_id, index, interaction.user.id, fields["reason"])
+        self._casework.wake()
         if done.hidden:
-            self._bot.jobs.reconsider(job_id)
+            self._jobs.reconsider(job_id)
         hidden = " Several people reported it, so it is hidden until then." if done.hidden else ""
         sentence = f"Thank you: the moderators of this server look at it.{hidden}"
         await interaction.edit_original_response(content=sentence)
 
     async def _appeal(self, interaction: discord.Interaction, case_id: int, reason: str) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self._bot.casework.review.appeal(case_id, interaction.user.id, reason)
-        self._bot.casework.wake()
+        await self._casework.review.appeal(case_id, interaction.user.id, reason)
+        self._casework.wake()
         sentence = "Moderators look at it again, and you hear from me what they decide."
         await interaction.edit_original_response(content=sentence)
 

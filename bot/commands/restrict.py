@@ -22,7 +22,7 @@ LONGEST_REASON = 300
 
 class Restrict(commands.Cog):
     def __init__(self, bot: ImagineBot) -> None:
-        self._bot = bot
+        self._restrictions = bot.services.casework.restrictions
         self._moderating = Moderating(bot)
 
     @app_commands.command()
@@ -47,7 +47,7 @@ class Restrict(commands.Cog):
         lasts = until.parse(span, datetime.now(UTC)) if span else None
         await require_above(interaction, user.id)
         wanted = Restriction(guild_id, user.id, lasts, reason)
-        holds = await self._bot.casework.restrictions.impose(wanted, by=interaction.user.id)
+        holds = await self._restrictions.impose(wanted, by=interaction.user.id)
         how_long = f"until {discord.utils.format_dt(holds.until, 'f')}" if holds.until else "any more"
         stays = "" if holds == wanted else " That was decided before and lasts longer."
         await interaction.response.send_message(f"{user.mention} may not draw here {how_long}.{stays}", ephemeral=True)
@@ -61,7 +61,7 @@ class Restrict(commands.Cog):
         """Let somebody draw here again (moderators)."""
         guild_id = await self._moderating.require(interaction, "unrestrict")
         await require_above(interaction, user.id)
-        lifted = await self._bot.casework.restrictions.lift(guild_id, user.id, by=interaction.user.id)
+        lifted = await self._restrictions.lift(guild_id, user.id, by=interaction.user.id)
         sentence = "may draw here again." if lifted else "was never stopped from drawing here."
         await interaction.response.send_message(f"{user.mention} {sentence}", ephemeral=True)
 

@@ -11,7 +11,6 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.commands import until
-from bot.commands.casework import originals
 from bot.commands.errors import report
 from bot.commands.forms import submitted
 from bot.commands.hierarchy import require_above
@@ -37,20 +36,21 @@ class Review(commands.GroupCog, group_name=COMMAND):
     """What waits for a moderator's decision."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._bot = bot
+        self._jobs = bot.services.jobs
+        self._casework = bot.services.casework
         self._moderating = Moderating(bot)
 
     async def cog_load(self) -> None:
-        self._bot.casework.start()
+        self._casework.start()
 
     async def cog_unload(self) -> None:
-        await self._bot.casework.stop()
+        await self._casework.stop()
 
     @app_commands.command(name="list")
     async def show(self, interaction: discord.Interaction) -> None:
         """Show the cases that wait for a decision (moderators)."""
         guild_id = await self._moderating.require(interaction, COMMAND)
-        cases, count = await self._bot.casework.docket.open_of(guild_id, limit=LISTED)
+        cases, count = await self._casework.docket.open_of(guild_id, limit=LISTED)
         await interaction.response.send_message(view=view.listed(cases, count), ephemeral=True)
 
     @commands.Cog.listener()
@@ -80,7 +80,7 @@ class Review(commands.GroupCog, group_name=COMMAND):
                 form, fields = filled
                 file = await self._file(interaction, int(form[1]))
                 await interaction.response.defer()
-                await self._bot.casework.review.take_back(file.case.id, interaction.user.id, fields["note"])
+                await self._casework.review.take_back(file.case.id, interaction.user.id, fields["note"])
                 await self._tell(interaction, file)
         except Exception as error:
             await report(interaction, error)
@@ -88,19 +88,19 @@ class Review(commands.GroupCog, group_name=COMMAND):
     async def _file(self, interaction: discord.Interaction, case_id: int) -> CaseFile:
         """For moderators of its server alone. Raises NotAllowed or CaseNotFound."""
         guild_id = await self._moderating.require(interaction, COMMAND)
-        file = await self._bot.casework.docket.look(case_id)
+        file = await self._casework.docket.look(case_id)
         if file.case.guild_id != guild_id:
             raise CaseNotFound("That case is of another server.")
         return file
 
     async def _open(self, interaction: discord.Interaction, file: CaseFile) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        shown = await asyncio.to_thread(lambda: view.render(file, originals(self._bot.jobs, file)))
+        shown = await asyncio.to_thread(lambda: view.render(file, self._casework.originals(file)))
         await interaction.edit_original_response(view=shown.view, attachments=shown.files)
 
     async def _look(self, interaction: discord.Interaction, file: CaseFile) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        pictures = await asyncio.to_thread(originals, self._bot.jobs, file)
+        pictures = await asyncio.to_thread(self._casework.originals, file)
         if not pictures:
             raise PicturesGone("The pictures of this case are gone.")
         shown = await asyncio.to_thread(view.look, file, pictures)
@@ -122,16 +122,16 @@ class Review(commands.GroupCog, group_name=COMMAND):
         verdict = self._verdict(interaction, decision, fields.get("note", ""), lasts)
         await interaction.response.defer()
         await self._require_above(interaction, file, decision)
-        await self._bot.casework.review.decide(file.case.id, verdict)
+        await self._casework.review.decide(file.case.id, verdict)
         await self._tell(interaction, file)
 
     async def _tell(self, interaction: discord.Interaction, file: CaseFile) -> None:
         """Of what was decided, without waiting for the next look at what is to be told."""
-        self._bot.casework.wake()
+        self._casework.wake()
         if file.case.job_id is not None:
-            self._bot.jobs.reconsider(file.case.job_id)
+            self._jobs.reconsider(file.case.job_id)
         if interaction.message is not None and interaction.message.flags.ephemeral:
-            shown = view.render(await self._bot.casework.docket.look(file.case.id))
+            shown = view.render(await self._casework.docket.look(file.case.id))
             await interaction.edit_original_response(view=shown.view, attachments=[])
 
     def _verdict(

@@ -29,8 +29,8 @@ class Rules(commands.GroupCog, group_name=COMMAND):
     """What prompts may not ask for in this server."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._rules = bot.server_rules
-        self._prompts = bot.prompt_rules
+        self._rules = bot.services.server_rules
+        self._prompts = bot.services.prompt_rules
         self._managing = Managing(bot)
 
     @app_commands.command(name="list")

@@ -62,7 +62,7 @@ class TermsCommands(commands.GroupCog, group_name=COMMAND):
     """What this server asks of people who draw."""
 
     def __init__(self, bot: ImagineBot) -> None:
-        self._servers = bot.servers
+        self._servers = bot.services.servers
         self._managing = Managing(bot)
 
     @app_commands.command()

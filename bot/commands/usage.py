@@ -39,4 +39,4 @@ class Usage(commands.Cog):
 
 
 async def setup(bot: ImagineBot) -> None:
-    await bot.add_cog(Usage(bot.quotas))
+    await bot.add_cog(Usage(bot.services.quotas))

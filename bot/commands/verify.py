@@ -32,6 +32,8 @@ _SIGNS = {Origin.MADE_HERE: "✅", Origin.EDITED: "✏️", Origin.UNKNOWN: "❔
 class Verifying(commands.Cog):
     def __init__(self, bot: ImagineBot) -> None:
         self._bot = bot
+        self._tracing = bot.services.tracing
+        self._roots = bot.services.roots
         self._menu = app_commands.ContextMenu(name=MENU, callback=self._choose)
 
     async def cog_load(self) -> None:
@@ -68,7 +70,7 @@ class Verifying(commands.Cog):
         try:
             # Discord's own address of a file that is there; nobody can name another.
             data = await self._bot.http.get_from_cdn(picture.url)
-            finding = await asyncio.to_thread(verify, data, self._bot.roots)
+            finding = await asyncio.to_thread(verify, data, self._roots)
         except UnreadablePicture as error:
             return f"❔ **{name}:** {error}"
         except (discord.HTTPException, aiohttp.ClientError, OSError):
@@ -84,7 +86,7 @@ class Verifying(commands.Cog):
         if finding.origin is Origin.MADE_HERE:
             return None
         phash = await asyncio.to_thread(hashes.phash, data)
-        return await self._bot.tracing.find(guild_id, phash)
+        return await self._tracing.find(guild_id, phash)
 
 
 def _uploaded(components: Iterable[Any]) -> Iterator[discord.UnfurledMediaItem]:

@@ -145,7 +145,3 @@ class JobService:
         async with self._images.changing:
             for sha256 in await self._queue.delete_images(job_id, deed):
                 await asyncio.to_thread(self._images.delete, sha256)
-
-    def read_image(self, sha256: str) -> bytes:
-        """PNG bytes, or latents; reads the disk. Raises ImageLost."""
-        return self._images.read(sha256)

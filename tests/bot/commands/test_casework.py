@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,7 +46,6 @@ class Office:
         self.room: Channel = next(c for c in self.guild.channels.values() if c.name == "mod-log")
         self.crashed = asyncio.Event()
         self._bot: Any = bot
-        self._bot.jobs = SimpleNamespace(read_image=self.images.read)
 
     @asynccontextmanager
     async def open(self, **broken: str) -> AsyncIterator[Casework]:

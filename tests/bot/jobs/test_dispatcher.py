@@ -54,7 +54,7 @@ async def test_a_job_ends_as_one_message_with_its_pictures(working: Scene) -> No
     assert last.files == {f"{i}.png": b"png of " + picture(run, i) for i in range(2)}
     stored = await working.service.images(job.id)
     assert [image.seed for image in stored] == [7, 8]
-    assert [working.service.read_image(image.sha256) for image in stored] == [picture(run, i) for i in range(2)]
+    assert [working.images.read(image.sha256) for image in stored] == [picture(run, i) for i in range(2)]
     assert {edit.message_id for edit in working.stand_in.edits} == {job.message_id}
 
 

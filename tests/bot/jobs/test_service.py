@@ -68,10 +68,10 @@ async def test_deleting_pictures_spares_those_of_another_job(scene: Scene) -> No
     [image] = await scene.service.images(first.id)
     await scene.service.delete_images(first.id)
     assert await scene.service.images(first.id) == ()
-    assert scene.service.read_image(image.sha256)
+    assert scene.images.read(image.sha256)
     await scene.service.delete_images(second.id)
     with pytest.raises(ImageLost):
-        scene.service.read_image(image.sha256)
+        scene.images.read(image.sha256)
 
 
 async def test_a_job_that_is_not_there_is_said_to_be_gone(scene: Scene) -> None:
