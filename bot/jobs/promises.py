@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -53,8 +53,9 @@ class Promises:
         return found
 
     def forget(self, new: NewJob) -> None:
-        """It was taken in, or taken back."""
-        self._path(new).unlink(missing_ok=True)
+        """It was taken in, or taken back. A file that stays does no harm: the same interaction is the same job."""
+        with suppress(OSError):
+            self._path(new).unlink()
 
     def _path(self, new: NewJob) -> Path:
         return self._folder / f"{new.interaction_id}.json"
