@@ -101,7 +101,7 @@ def wire(
         accepts_unjudged=settings.accept_unjudged is not None,
     )
     board = ProgressBoard(queue, judging)
-    crowd = Crowd()
+    crowd = Crowd(lambda: engine.pid, lambda: None if classifier is None else classifier.pid)
     delivery = Delivery(bot, queue, board, store, render, crowd=crowd, progress_interval=settings.progress_interval)
     dispatcher = Dispatcher(
         engine=engine,

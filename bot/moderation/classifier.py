@@ -41,6 +41,11 @@ class ClassifierProcess:
         """Nobody waits for an answer."""
         return not self._turn.locked()
 
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start it, or find out whether it works again, in the background."""
         if self._trial is None or self._trial.done():

@@ -123,20 +123,23 @@ async def test_its_process_ends_with_the_bot(start: Start) -> None:
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_no_process_is_left_behind_when_the_bot_is_killed() -> None:
+@pytest.mark.parametrize("stopped", [False, True], ids=["runs", "stopped for a crowd"])
+async def test_no_process_is_left_behind_when_the_bot_is_killed(stopped: bool) -> None:
     program = f"""
 import asyncio
 from bot.moderation.classifier import ClassifierProcess
 async def main():
     classifier = ClassifierProcess("{OWN}ByLength")
     await classifier.score([])
-    print(classifier._process.pid, flush=True)
+    print(classifier.pid, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
 """
     bot = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     assert bot.stdout is not None
     left = psutil.Process(int(await bot.stdout.readline()))
+    if stopped:
+        left.suspend()
     bot.kill()
     await bot.wait()
     await asyncio.to_thread(left.wait, 10)
