@@ -107,7 +107,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def end_with_parent() -> None:
-    """Have Linux send this process SIGTERM when the one that started it ends, however it ends."""
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have Linux send this process a signal when the one that started it ends, however it ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 from PIL import Image
 
+from bot.child import end_with_parent
 from bot.priority import yield_process
 
 LENGTH = struct.Struct(">I")
@@ -105,6 +107,7 @@ def _views(picture: bytes) -> list[Image.Image]:
 
 if __name__ == "__main__":
     os.setpgid(0, 0)  # Ctrl+C is for the bot, which ends this process
+    end_with_parent(signal.SIGKILL)  # no other signal reaches a process that is stopped for a crowd
     yield_process()  # before there are threads: Linux knows them apart, and each begins as its maker is
     try:
         chosen = load(sys.argv[1])

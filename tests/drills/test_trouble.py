@@ -15,7 +15,7 @@ from benchmarks.drills.locked import locked
 from benchmarks.drills.outage import outage
 from benchmarks.drills.zombie import zombie
 
-from .conftest import JOBS, SetStage, held
+from .conftest import JOBS, MANY_JOBS, SetStage, held
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and preloading as Linux has them")
 
@@ -30,8 +30,8 @@ async def test_a_lock_held_by_somebody_else_only_takes_time_even_if_the_bot_is_k
     set_stage: SetStage, rng: random.Random
 ) -> None:
     async with set_stage() as stage:
-        figures = held(await locked(stage, rng, jobs=3 * JOBS, held=2.0))
-    assert figures["posted"] == 3 * JOBS
+        figures = held(await locked(stage, rng, jobs=MANY_JOBS, held=2.0))
+    assert figures["posted"] == MANY_JOBS
 
 
 async def test_an_engine_that_stops_for_a_while_goes_on(set_stage: SetStage, rng: random.Random) -> None:
