@@ -32,11 +32,15 @@ async def locked(stage: Stage, rng: random.Random, *, jobs: int, held: float) ->
             writer.execute("ROLLBACK")
 
     async def hold(crowd: Crowd) -> tuple[dict[str, Any], list[Gate]]:
-        crowd.allowed = 3 * jobs // 4
+        def promises() -> int:
+            return len(list((stage.data_dir / "promises").glob("*.json")))
+
+        crowd.allowed = min(jobs, crowd.taken + jobs // 6)
         with lock():
             await asyncio.sleep(KILLED_AFTER)
+            await stage.until(lambda: promises() > 0, BACK)  # a busy machine takes longer
             await stage.kill_bot()
-        promised = len(list((stage.data_dir / "promises").glob("*.json")))
+        promised = promises()
         connected = asyncio.Event()
         stage.sandbox.world.listen(lambda event: connected.set() if event == PresenceChanged(online=True) else None)
         await stage.start()
