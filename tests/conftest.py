@@ -1,13 +1,16 @@
-"""What every test may need: a tiny untrained checkpoint, built once a run."""
+"""What every test may need: a tiny untrained checkpoint, built once a run, and a process to send signals to."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -53,3 +56,20 @@ def checkpoints_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(checkpoints_dir: Path) -> Path:
     return checkpoints_dir / "tiny"
+
+
+@pytest.fixture
+def neighbour() -> Iterator[psutil.Process]:
+    """A process that does nothing."""
+    process = psutil.Popen(["sleep", "60"])
+    yield process
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+        process.wait()
+
+
+async def until_it(process: psutil.Process, *, stopped: bool) -> None:
+    """Until it is stopped, or is not; signals take a moment to arrive."""
+    async with asyncio.timeout(10):
+        while (process.status() == psutil.STATUS_STOPPED) is not stopped:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
 from typing import Any
 
 from benchmarks.drills.crowd import Crowd
 from benchmarks.drills.report import Outcome
 from benchmarks.drills.scene import disturbed, until_ended
-from benchmarks.drills.stage import Stage
+from benchmarks.drills.stage import Stage, kept_stopped
 from benchmarks.gates import Gate, at_most
 
 LIMIT_SECONDS = 25.0
@@ -25,12 +26,13 @@ async def drain(stage: Stage, rng: random.Random, *, jobs: int, stops: int, hung
         for number in range(stops + hung):
             crowd.allowed = round(jobs * (number + 1) / (stops + hung))
             await until_ended(stage, crowd, crowd.ended + 1, 60)
-            if hung and number == 0:
-                assert stage.engine is not None
-                stage.engine.suspend()
-                await asyncio.sleep(HANGING)
-            in_flight = max(in_flight, sum(row.state == "running" for row in await stage.rows()))
-            code, took = await stage.stop()
+            async with AsyncExitStack() as hanging:
+                if hung and number == 0:
+                    assert stage.engine is not None
+                    await hanging.enter_async_context(kept_stopped(stage.engine))
+                    await asyncio.sleep(HANGING)
+                in_flight = max(in_flight, sum(row.state == "running" for row in await stage.rows()))
+                code, took = await stage.stop()
             seconds.append(took)
             codes.append(code)
             if hung and number == 0:  # the bot had found out and replaced the engine, which is a crash like any other

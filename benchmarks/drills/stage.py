@@ -162,6 +162,26 @@ async def stage(
                 await found.close()
 
 
+@asynccontextmanager
+async def kept_stopped(process: psutil.Process) -> AsyncIterator[None]:
+    """Inside the block the process hangs, as long as it lives; SIGSTOP alone ends when the bot has answered a crowd."""
+
+    async def stop_again() -> None:
+        with suppress(psutil.NoSuchProcess):
+            while True:
+                await asyncio.sleep(LOOK)
+                process.suspend()
+
+    process.suspend()
+    stopping = asyncio.create_task(stop_again())
+    try:
+        yield
+    finally:
+        stopping.cancel()
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
 def _tiny_checkpoint(folder: Path) -> Path:
     """A folder with the checkpoint "tiny", built in a process of its own: a drill never imports torch."""
     checkpoints = folder / "checkpoints"

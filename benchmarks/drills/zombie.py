@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.drills.crowd import Crowd
 from benchmarks.drills.report import Outcome
 from benchmarks.drills.scene import disturbed
-from benchmarks.drills.stage import Stage
+from benchmarks.drills.stage import Stage, kept_stopped
 from benchmarks.gates import Gate, at_most
 
 REPLACED_SECONDS = 60.0
@@ -24,12 +24,15 @@ async def zombie(stage: Stage, rng: random.Random, *, jobs: int, wake: float | N
         engine = stage.engine
         assert engine is not None
         before, began = crowd.ended, time.monotonic()
-        engine.suspend()
-        if wake is not None:
-            await asyncio.sleep(wake)
-            engine.resume()
-        else:
-            await stage.until(lambda: stage.engine not in (engine, None) and crowd.ended > before, 2 * REPLACED_SECONDS)
+
+        def replaced() -> bool:
+            return stage.engine not in (engine, None) and crowd.ended > before
+
+        async with kept_stopped(engine):
+            if wake is not None:
+                await asyncio.sleep(wake)
+            else:
+                await stage.until(replaced, 2 * REPLACED_SECONDS)
         seconds = time.monotonic() - began
         return {"stopped_seconds": round(seconds, 1)}, [at_most("stopped_seconds", seconds, REPLACED_SECONDS)]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from bot.jobs import crowd as crowds
 from bot.jobs.crowd import MANY, Crowd
 from bot.jobs.model import JobState
 from tests.bot.jobs.conftest import Scene
+from tests.conftest import until_it
 
 BOUND = 10.0
 
@@ -20,22 +20,6 @@ BOUND = 10.0
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowds, "PATIENCE", 10 * BOUND)
-
-
-@pytest.fixture
-def neighbour() -> Iterator[psutil.Process]:
-    process = psutil.Popen(["sleep", "60"])
-    yield process
-    with suppress(psutil.NoSuchProcess):
-        process.kill()
-        process.wait()
-
-
-async def _until_it(process: psutil.Process, *, stopped: bool) -> None:
-    """Until it is stopped, or is not; signals take a moment to arrive."""
-    async with asyncio.timeout(BOUND):
-        while (process.status() == psutil.STATUS_STOPPED) is not stopped:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 async def test_only_many_are_a_crowd(patient: None) -> None:
@@ -72,8 +56,8 @@ async def test_what_draws_and_judges_is_stopped_until_the_crowd_is_answered(
             people.enter_context(crowd.one_more())
         assert neighbour.status() != psutil.STATUS_STOPPED
         with crowd.one_more():
-            await _until_it(neighbour, stopped=True)
-        await _until_it(neighbour, stopped=False)
+            await until_it(neighbour, stopped=True)
+        await until_it(neighbour, stopped=False)
 
 
 async def test_what_was_stopped_goes_on_though_the_crowd_does_not_end(
@@ -84,8 +68,8 @@ async def test_what_was_stopped_goes_on_though_the_crowd_does_not_end(
     with ExitStack() as people:
         for _ in range(MANY + 1):
             people.enter_context(crowd.one_more())
-        await _until_it(neighbour, stopped=True)
-        await _until_it(neighbour, stopped=False)
+        await until_it(neighbour, stopped=True)
+        await until_it(neighbour, stopped=False)
         assert crowd.here
 
 
@@ -98,8 +82,8 @@ async def test_crowd_upon_crowd_stops_the_others_once_in_a_while_only(
         for _ in range(MANY):
             people.enter_context(crowd.one_more())
         with crowd.one_more():
-            await _until_it(neighbour, stopped=True)
-        await _until_it(neighbour, stopped=False)
+            await until_it(neighbour, stopped=True)
+        await until_it(neighbour, stopped=False)
         with crowd.one_more():
             assert crowd.here
             for _ in range(100):
@@ -107,7 +91,7 @@ async def test_crowd_upon_crowd_stops_the_others_once_in_a_while_only(
             assert neighbour.status() != psutil.STATUS_STOPPED
         monkeypatch.setattr(crowds, "STOP_AGAIN", 0.0)
         with crowd.one_more():
-            await _until_it(neighbour, stopped=True)
+            await until_it(neighbour, stopped=True)
 
 
 async def test_a_process_that_has_gone_holds_nobody_up(patient: None, neighbour: psutil.Process) -> None:
