@@ -50,6 +50,9 @@ drills: $(STAMP)
 	  $(BIN)/python -m benchmarks.drills crash --jobs 1000 --kills 50 --seed $$seed --json drill-crash-$$seed.json || status=1; \
 	done; \
 	$(BIN)/python -m benchmarks.drills crash --jobs 300 --kills 20 --database postgres --seed 1 --json drill-postgres.json || status=1; \
+	for database in sqlite postgres; do \
+	  $(BIN)/python -m benchmarks.claims --database $$database --json drill-claims-$$database.json || status=1; \
+	done; \
 	exit $$status
 
 conformance: $(STAMP)
