@@ -43,8 +43,8 @@ class ClassifierProcess:
 
     @property
     def pid(self) -> int | None:
-        """None while there is no process."""
-        return None if self._process is None else self._process.pid
+        """None while there is no process: the id of one that has ended may be somebody else's by now."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
 
     def start(self) -> None:
         """Start it, or find out whether it works again, in the background."""

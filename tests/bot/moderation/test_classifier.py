@@ -93,6 +93,17 @@ async def test_it_is_started_again_once_and_then_says_that_it_does_not_work(star
     assert classifier.works
 
 
+async def test_the_id_of_a_process_that_has_ended_is_not_its_own_any_more(start: Start) -> None:
+    classifier = start(f"{OWN}ByLength")
+    await classifier.score([])
+    [process] = children()
+    assert classifier.pid == process.pid
+    process.kill()
+    async with asyncio.timeout(10):
+        while classifier.pid is not None:  # noqa: ASYNC110 - that it ended is heard of in the background
+            await asyncio.sleep(0.01)
+
+
 async def test_requests_at_once_get_their_own_answers_also_after_one_was_given_up(start: Start) -> None:
     classifier = start(f"{OWN}ByLength")
     await classifier.score([])
