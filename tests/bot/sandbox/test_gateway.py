@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 import zlib
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import discord
 import pytest
 from discord.gateway import DiscordWebSocket
 
+from bot.sandbox.gateway import ROUND_TRIP
 from bot.sandbox.server import Sandbox
 from bot.sandbox.wire import Intent
 from tests.bot.sandbox.conftest import PATIENCE, Bot, connected
@@ -166,6 +168,15 @@ async def test_an_unknown_session_is_invalid_and_the_socket_stays_open_for_ident
         assert await socket.receive_json() == {"op": 9, "t": None, "s": None, "d": False}
         await socket.send_json(IDENTIFY)
         assert (await socket.receive_json())["t"] == "READY"
+
+
+async def test_a_heartbeat_is_acknowledged_as_late_as_over_a_network(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession() as http, http.ws_connect(sandbox.gateway.url) as socket:
+        assert (await socket.receive_json())["op"] == 10
+        began = time.monotonic()
+        await socket.send_json({"op": 1, "d": None})
+        assert await socket.receive_json() == {"op": 11, "t": None, "s": None, "d": None}
+        assert time.monotonic() - began > ROUND_TRIP / 2  # a loop's clock may be a little behind
 
 
 async def test_a_client_that_stops_beating_is_closed() -> None:
